@@ -1,0 +1,245 @@
+#include "bind/environment.h"
+
+#include <cstdlib>
+
+#include "bind/host_commands.h"
+
+namespace lowrank {
+
+namespace {
+
+// A handle is generation * 2^24 + index + 1: a stale handle does not name the buffer that took its place.
+constexpr double kIndexes = 16777216.0;
+constexpr uint32_t kGenerations = 1u << 28;
+constexpr int64_t kExternalStep = 1 << 20;
+
+const char* name_of(Code code) {
+  switch (code) {
+    case Code::ok:
+      return "ok";
+    case Code::cancelled:
+      return "cancelled";
+    case Code::index_out_of_range:
+      return "index_out_of_range";
+    case Code::not_converged:
+      return "not_converged";
+    case Code::io_error:
+      return "io_error";
+    case Code::io_short_read:
+      return "io_short_read";
+  }
+  return "unknown";
+}
+
+Napi::Object to_js(Napi::Env env, const Failure& failure) {
+  auto object = Napi::Object::New(env);
+  object["kernel"] = Napi::String::New(env, failure.kernel);
+  object["code"] = Napi::String::New(env, name_of(failure.status.code));
+  object["found"] = Napi::Number::New(env, static_cast<double>(failure.status.found));
+  object["at"] = Napi::Number::New(env, static_cast<double>(failure.status.at));
+  object["limit"] = Napi::Number::New(env, static_cast<double>(failure.status.limit));
+  return object;
+}
+
+}  // namespace
+
+Environment::Environment(Napi::Env env)
+    : env_(env),
+      args_array_(Napi::Persistent(Napi::Float64Array::New(env, kArgs))),
+      numbers_(args_array_.Value().Data()),
+      wake_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "lowrank", 0, 1)),
+      compute_([this] { wake_.NonBlockingCall([this](Napi::Env, Napi::Function) { deliver(); }); }),
+      files_([this] { wake_.NonBlockingCall([this](Napi::Env, Napi::Function) { deliver(); }); }) {
+  wake_.Unref(env);
+  owners_.emplace_back().sticky = false;
+  // Registered after the thread-safe function, hence run before its own hook: no thread of ours calls it once it is gone.
+  env.AddCleanupHook([](Environment* self) { self->shut_down(); }, this);
+}
+
+Environment::~Environment() = default;
+
+void Environment::shut_down() {
+  for (Owner& owner : owners_) owner.cancelled.store(true);
+  compute_.stop();
+  files_.stop();
+  account_external(-external_);
+}
+
+// --- buffers ----------------------------------------------------------------------------------------------------------------------
+
+double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
+  Block* block = pool_.take(bytes, fresh);
+  if (block == nullptr && pool_.free_bytes() > 0) {
+    compute_.drain();
+    files_.drain();
+    pool_.trim();
+    block = pool_.take(bytes, fresh);
+  }
+  if (block == nullptr) return 0;
+  block->state = state;
+  uint32_t index;
+  if (free_slots_.empty()) {
+    index = static_cast<uint32_t>(slots_.size());
+    slots_.emplace_back();
+  } else {
+    index = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  Slot& s = slots_[index];
+  s.block = block, s.bytes = bytes, s.external = external, s.released = false, s.pins = 0;
+  s.generation = (s.generation + 1) % kGenerations;
+  if (external) account_external(bytes);
+  return s.generation * kIndexes + index + 1;
+}
+
+Environment::Slot* Environment::slot(double handle) {
+  if (!(handle >= 1)) return nullptr;
+  const double generation = std::floor((handle - 1) / kIndexes), index = handle - 1 - generation * kIndexes;
+  if (index != std::floor(index) || index >= static_cast<double>(slots_.size())) return nullptr;
+  Slot& s = slots_[static_cast<size_t>(index)];
+  return s.released || static_cast<double>(s.generation) != generation ? nullptr : &s;
+}
+
+void Environment::release(double handle) {
+  Slot* s = slot(handle);
+  if (s == nullptr) return;
+  s->released = true;
+  if (s->pins == 0) free_slot(static_cast<uint32_t>(s - slots_.data()));
+}
+
+void Environment::free_slot(uint32_t index) {
+  Slot& s = slots_[index];
+  pool_.give_back(s.block, s.bytes);
+  if (s.external) account_external(-s.bytes);
+  s.block = nullptr;
+  free_slots_.push_back(index);
+}
+
+int64_t Environment::resolve(double handle, View& view) const {
+  const Slot* s = slot(handle);
+  if (s == nullptr) return -1;
+  view.data = s->block->data, view.block = s->block, view.incarnation = s->block->incarnation;
+  return s->bytes;
+}
+
+// V8 hears of outside memory in steps: each call costs more than a small op.
+void Environment::account_external(int64_t bytes) {
+  external_ += bytes;
+  const int64_t difference = external_ - reported_external_;
+  if (std::abs(difference) < kExternalStep && external_ != 0) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env_, difference);
+  reported_external_ = external_;
+}
+
+// --- commands ---------------------------------------------------------------------------------------------------------------------
+
+const char* Environment::submit(uint32_t index, double owner_id) {
+  const auto& infos = kernel_infos();
+  Owner* who = owner(owner_id);
+  if (index >= infos.size()) return "no such kernel";
+  if (who == nullptr) return "no such owner";
+  const KernelInfo& info = infos[index];
+  Command& command = compute_.begin();
+  if (const char* error = info.decode(*this, numbers_, command.args)) return error;
+  std::byte* scratch = nullptr;
+  const int64_t scratch_bytes = info.scratch(active_table(), ThreadPool::shared().threads(), command.args);
+  if (scratch_bytes > 0) {
+    Block* block = pool_.take(scratch_bytes);
+    if (block == nullptr) return "out of memory";
+    scratch = block->data;
+    pool_.give_back(block, scratch_bytes);  // later commands come later
+  }
+  make_kernel_command(command, info, who, scratch);
+  compute_.publish();
+  return nullptr;
+}
+
+const char* Environment::write(double handle, int64_t offset, const std::byte* data, int64_t bytes) {
+  View view;
+  const int64_t capacity = resolve(handle, view);
+  if (capacity < 0) return "a write names a buffer that does not exist";
+  if (offset < 0 || bytes > capacity - offset) return "a write reaches past the end of its buffer";
+  if (bytes == 0) return nullptr;
+  auto* staging = static_cast<std::byte*>(std::malloc(static_cast<size_t>(bytes)));
+  if (staging == nullptr) return "out of memory";
+  std::memcpy(staging, data, static_cast<size_t>(bytes));
+  view.data += offset;
+  make_write_command(compute_.begin(), &owners_.front(), view, staging, bytes);
+  compute_.publish();
+  return nullptr;
+}
+
+Napi::Promise Environment::pend(uint64_t& ticket, Napi::Value keep, double pinned) {
+  ticket = next_ticket_++;
+  Pending pending{Napi::Promise::Deferred::New(env_), {}, pinned};
+  if (!keep.IsEmpty()) pending.keep = Napi::Reference<Napi::Value>::New(keep, 1);
+  if (pinned != 0) ++slot(pinned)->pins;
+  if (pending_.empty()) wake_.Ref(env_);
+  const Napi::Promise promise = pending.deferred.Promise();
+  pending_.emplace(ticket, std::move(pending));
+  return promise;
+}
+
+Napi::Promise Environment::read(const View& view, Napi::Uint8Array destination, double owner_id) {
+  uint64_t ticket;
+  const Napi::Promise promise = pend(ticket, destination, 0);
+  make_read_command(compute_.begin(), owner(owner_id), view, reinterpret_cast<std::byte*>(destination.Data()), ticket);
+  compute_.publish();
+  return promise;
+}
+
+Napi::Promise Environment::fence() {
+  uint64_t ticket;
+  const Napi::Promise promise = pend(ticket, {}, 0);
+  make_fence_command(compute_.begin(), &owners_.front(), ticket);
+  compute_.publish();
+  return promise;
+}
+
+Napi::Promise Environment::read_file(int file, int64_t file_offset, int64_t bytes, double handle, int64_t offset, double owner_id) {
+  View view;
+  resolve(handle, view);
+  uint64_t ticket;
+  const Napi::Promise promise = pend(ticket, {}, handle);
+  make_file_command(files_.begin(), owner(owner_id), file, file_offset, bytes, view.data + offset, ticket);
+  files_.publish();
+  return promise;
+}
+
+void Environment::deliver() {
+  Napi::HandleScope scope(env_);
+  for (Stream* stream : {&compute_, &files_})
+    for (const Completion& done : stream->take_completions()) {
+      auto found = pending_.find(done.ticket);
+      if (found == pending_.end()) continue;
+      Pending pending = std::move(found->second);
+      pending_.erase(found);
+      if (pending.pinned != 0) {
+        const double index = std::fmod(pending.pinned - 1, kIndexes);
+        Slot& s = slots_[static_cast<size_t>(index)];
+        if (--s.pins == 0 && s.released) free_slot(static_cast<uint32_t>(index));
+      }
+      if (done.failure == nullptr)
+        pending.deferred.Resolve(env_.Undefined());
+      else
+        pending.deferred.Reject(to_js(env_, *done.failure));
+    }
+  if (pending_.empty()) wake_.Unref(env_);
+}
+
+// --- owners -----------------------------------------------------------------------------------------------------------------------
+
+double Environment::create_owner() {
+  owners_.emplace_back();
+  return static_cast<double>(owners_.size() - 1);
+}
+
+Owner* Environment::owner(double id) {
+  return id >= 0 && id == std::floor(id) && id < static_cast<double>(owners_.size()) ? &owners_[static_cast<size_t>(id)] : nullptr;
+}
+
+void Environment::abort_owner(double id) {
+  if (Owner* who = owner(id); who != nullptr && id != 0) who->cancelled.store(true, std::memory_order_release);
+}
+
+}  // namespace lowrank

@@ -1,0 +1,76 @@
+#include "core/memory.h"
+
+#include <algorithm>
+#include <new>
+
+namespace lowrank {
+
+Budget& Budget::shared() {
+  static auto* budget = new Budget;  // never destroyed: other threads may outlive static destructors
+  return *budget;
+}
+
+bool Budget::reserve(int64_t bytes) {
+  int64_t now = reserved_.load();
+  do {
+    if (bytes > limit_.load() - now) return false;
+  } while (!reserved_.compare_exchange_weak(now, now + bytes));
+  return true;
+}
+
+int64_t Pool::capacity_for(int64_t bytes) {
+  int64_t step = 64;
+  while (step * 16 <= bytes) step *= 2;
+  return std::max<int64_t>(64, (bytes + step - 1) / step * step);
+}
+
+Block* Pool::take(int64_t bytes, bool fresh) {
+  const int64_t capacity = capacity_for(bytes);
+  Block* block = nullptr;
+  const auto found = fresh ? free_.end() : free_.find(capacity);
+  if (found != free_.end() && !found->second.empty()) {
+    block = found->second.back();
+    found->second.pop_back();
+    free_bytes_ -= capacity;
+  } else {
+    if (!Budget::shared().reserve(capacity)) return nullptr;
+    void* memory = ::operator new(static_cast<size_t>(capacity), std::align_val_t{64}, std::nothrow);
+    if (memory == nullptr) {
+      Budget::shared().release(capacity);
+      return nullptr;
+    }
+    block = new Block;
+    block->data = static_cast<std::byte*>(memory);
+    block->bytes = capacity;
+    counters_.reserved += capacity;
+  }
+  ++block->incarnation;
+  block->state = false;
+  ++counters_.buffers;
+  counters_.bytes += bytes;
+  counters_.peak = std::max(counters_.peak, counters_.bytes);
+  return block;
+}
+
+void Pool::give_back(Block* block, int64_t bytes) {
+  --counters_.buffers;
+  counters_.bytes -= bytes;
+  free_bytes_ += block->bytes;
+  free_[block->bytes].push_back(block);
+}
+
+void Pool::trim() {
+  for (auto& [capacity, blocks] : free_)
+    for (Block* block : blocks) {
+      ::operator delete(block->data, std::align_val_t{64});
+      delete block;
+      Budget::shared().release(capacity);
+      counters_.reserved -= capacity;
+    }
+  free_.clear();
+  free_bytes_ = 0;
+}
+
+Pool::~Pool() { trim(); }
+
+}  // namespace lowrank

@@ -1,0 +1,79 @@
+// Blocks of device memory, the pool they come from, and the budget of the process.
+// A pool belongs to one environment and is touched by its JavaScript thread only. Commands of a stream run in order, so a block that was
+// given back may be handed to a later command at once: all its earlier readers and writers stand earlier in the queue.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace lowrank {
+
+struct Failure;
+
+struct Block {
+  std::byte* data = nullptr;
+  int64_t bytes = 0;         // capacity
+  uint32_t incarnation = 0;  // counts the uses of this block; bumped when it is taken from the pool
+  bool state = false;        // weights and optimizer state: a failed in-place command leaves them as they are, unmarked
+  // Failure mark, written and read by the stream thread only: valid for views of the same incarnation.
+  uint32_t failed_incarnation = 0;
+  const Failure* failure = nullptr;
+};
+
+/// Limits what all pools of the process hold together.
+class Budget {
+ public:
+  static Budget& shared();
+
+  void set_limit(int64_t bytes) { limit_.store(bytes); }
+  int64_t limit() const { return limit_.load(); }
+  int64_t reserved() const { return reserved_.load(); }
+
+  /// Reserves if that stays within the limit.
+  bool reserve(int64_t bytes);
+  void release(int64_t bytes) { reserved_.fetch_sub(bytes); }
+
+ private:
+  std::atomic<int64_t> limit_{INT64_MAX}, reserved_{0};
+};
+
+struct PoolCounters {
+  int64_t buffers = 0;   // blocks in use
+  int64_t bytes = 0;     // what their users asked for
+  int64_t reserved = 0;  // what the pool holds from the system, free blocks included
+  int64_t peak = 0;      // largest `bytes` since the last reset
+};
+
+class Pool {
+ public:
+  Pool() = default;
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  /// A block of at least `bytes` (64-byte aligned, contents arbitrary), or null when the budget does not allow it or the system has none.
+  /// `fresh`: memory that no earlier command can still touch, for writers outside of the stream.
+  Block* take(int64_t bytes, bool fresh = false);
+
+  /// Gives back a block of which `bytes` were asked for.
+  void give_back(Block* block, int64_t bytes);
+
+  /// Returns free blocks to the system. Only while no command is queued or running.
+  void trim();
+  int64_t free_bytes() const { return free_bytes_; }
+
+  const PoolCounters& counters() const { return counters_; }
+  void reset_peak() { counters_.peak = counters_.bytes; }
+
+  /// Capacity of the block that holds `bytes`: steps of an eighth of the next lower power of two, at least 64.
+  static int64_t capacity_for(int64_t bytes);
+
+ private:
+  std::map<int64_t, std::vector<Block*>> free_;  // by capacity
+  int64_t free_bytes_ = 0;
+  PoolCounters counters_;
+};
+
+}  // namespace lowrank

@@ -1,0 +1,47 @@
+// The one pool of the process: N threads are N - 1 workers and the stream thread that asks. Jobs of several streams share the
+// workers fairly. Work is split over outputs only, so results do not depend on the number of threads.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace lowrank {
+
+class ThreadPool {
+ public:
+  /// The pool of the process, made on first use with `default_threads()`, never destroyed.
+  static ThreadPool& shared();
+
+  /// LOWRANK_NUM_THREADS, else the physical cores inside the affinity mask and the cgroup quota. At least 1.
+  static int default_threads();
+
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return threads_; }
+
+  /// Runs body(i) once for every i in [0, n), on any thread, in any order, and returns when all are done.
+  /// When `cancelled` is set, tiles that have not started are skipped; returns false if any was.
+  template <class Body>
+  bool run(int64_t n, const std::atomic<bool>* cancelled, Body&& body) {
+    using B = std::remove_reference_t<Body>;
+    return run_tiles(
+        n, cancelled, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+ private:
+  struct State;
+  bool run_tiles(int64_t n, const std::atomic<bool>* cancelled, void (*call)(void*, int64_t), void* body);
+
+  int threads_;
+  std::unique_ptr<State> state_;
+};
+
+/// Treats subnormals as zero on the calling thread. Every compute thread calls it, on every backend; the JavaScript thread never does.
+void flush_subnormals();
+
+}  // namespace lowrank
