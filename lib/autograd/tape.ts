@@ -1,0 +1,181 @@
+/**
+ * @file The tape: what was computed, in order, with what its gradients need. Recording order is a topological order, so walking from the
+ * end needs no sort and is deterministic.
+ */
+import { engine, type View } from "../native/engine.js";
+import { LowrankError } from "../native/errors.js";
+import type { AnyOp } from "../ops/op.js";
+import { outsideScopes } from "../tensor/scope.js";
+import { shapeText } from "../tensor/shape.js";
+import { empty, type Tensor } from "../tensor/tensor.js";
+import { type Parameter, parameterOf } from "./parameter.js";
+
+/** Where a gradient goes: to a parameter, or to the tensor with this id, which an earlier node made. */
+export type Target = Parameter | number;
+
+export interface TapeNode {
+  /** Id of the tensor that the node made. */
+  readonly output: number;
+  /** Calls `give` with the gradient of each input that needs one; `give` takes the tensor over. */
+  backward(dy: Tensor, give: (target: Target, gradient: Tensor) => void): void;
+  /** Lets go of what it kept. */
+  release(): void;
+}
+
+export class Tape {
+  readonly nodes: TapeNode[] = [];
+  readonly #tracked = new Set<number>();
+  /** Ids of tensors that stand for leaves of a recomputed part. */
+  readonly #leaves = new Set<number>();
+
+  /** `wanted`: the parameters that get a gradient; undefined: every trainable one. */
+  constructor(readonly wanted?: ReadonlySet<Parameter>) {}
+
+  /** Where the gradient of `tensor` goes, or undefined when it needs none. */
+  targetOf(tensor: Tensor): Target | undefined {
+    if (this.#tracked.has(tensor.id)) return tensor.id;
+    const parameter = parameterOf(tensor);
+    return parameter !== undefined && this.wants(parameter) ? parameter : undefined;
+  }
+
+  wants(parameter: Parameter): boolean {
+    return this.wanted === undefined ? parameter.trainable : this.wanted.has(parameter);
+  }
+
+  /** Makes a tensor a leaf whose gradient the walk returns. */
+  addLeaf(tensor: Tensor): void {
+    this.#tracked.add(tensor.id);
+    this.#leaves.add(tensor.id);
+  }
+
+  push(node: TapeNode): void {
+    this.nodes.push(node);
+    this.#tracked.add(node.output);
+  }
+
+  /** Walks from the end; adds to each parameter's `grad`; returns the gradients of leaves by id. Takes `seed` over. */
+  walk(output: number, seed: Tensor): Map<number, Tensor> {
+    const gradients = new Map<number, Tensor>([[output, seed]]);
+    const give = (target: Target, gradient: Tensor): void => {
+      if (typeof target !== "number") return target.addGradient(gradient);
+      const before = gradients.get(target);
+      if (before === undefined) gradients.set(target, gradient);
+      else {
+        engine().kernels.accumulate(before, gradient);
+        gradient.dispose();
+      }
+    };
+    try {
+      for (let node = this.nodes.pop(); node !== undefined; node = this.nodes.pop()) {
+        const dy = gradients.get(node.output);
+        if (dy !== undefined) {
+          gradients.delete(node.output);
+          try {
+            node.backward(dy, give);
+          } finally {
+            dy.dispose();
+          }
+        }
+        node.release();
+      }
+    } catch (error) {
+      for (const gradient of gradients.values()) gradient.dispose();
+      throw error;
+    }
+    return gradients;
+  }
+
+  /** Lets go of everything that is still kept. */
+  release(): void {
+    for (const node of this.nodes) node.release();
+    this.nodes.length = 0;
+  }
+}
+
+/** A view that a node keeps: it owns a count of the storage and remembers its version. */
+class Kept implements View {
+  readonly handle: number;
+  readonly dtypeCode: number;
+  readonly offset: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly ld: number;
+  readonly #tensor: Tensor["storage"];
+  readonly #version: number;
+
+  constructor(
+    readonly name: string,
+    readonly shape: readonly number[],
+    tensor: Tensor,
+  ) {
+    this.handle = tensor.handle;
+    this.dtypeCode = tensor.dtypeCode;
+    this.offset = tensor.offset;
+    this.rows = tensor.rows;
+    this.cols = tensor.cols;
+    this.ld = tensor.ld;
+    this.#tensor = tensor.storage.retain();
+    this.#version = tensor.storage.version;
+  }
+
+  check(op: string): void {
+    if (this.#tensor.version === this.#version) return;
+    throw new LowrankError(
+      "MODIFIED_BEFORE_BACKWARD",
+      `${op}: ${this.name} ${shapeText(this.shape)} was changed in place after it was used and before its gradient was computed. Change parameters after ` +
+        "valueAndGrad has returned.",
+      { op, tensor: this.name },
+    );
+  }
+
+  release(): void {
+    this.#tensor.release();
+  }
+}
+
+interface WantedInput {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly target: Target;
+}
+
+/** One call of an op. */
+export class OpNode implements TapeNode {
+  readonly #kept: Kept[];
+
+  constructor(
+    readonly op: AnyOp,
+    readonly params: object,
+    readonly output: number,
+    readonly outputName: string,
+    readonly wanted: readonly WantedInput[],
+    keep: readonly (readonly [string, Tensor])[],
+  ) {
+    this.#kept = keep.map(([name, tensor]) => new Kept(name, tensor.shape, tensor));
+  }
+
+  backward(dy: Tensor, give: (target: Target, gradient: Tensor) => void): void {
+    const views: Record<string, View> = { [`d${this.outputName}`]: dy };
+    for (const kept of this.#kept) {
+      kept.check(this.op.name);
+      views[kept.name] = kept;
+    }
+    const made = outsideScopes(() => this.wanted.map(({ shape }) => empty(shape, "f32")));
+    this.wanted.forEach(({ name }, i) => {
+      views[`d${name}`] = made[i] as Tensor;
+    });
+    try {
+      this.op.backward?.(engine().kernels, views, this.params);
+    } catch (error) {
+      for (const gradient of made) gradient.dispose();
+      throw error;
+    }
+    this.wanted.forEach(({ target }, i) => {
+      give(target, made[i] as Tensor);
+    });
+  }
+
+  release(): void {
+    for (const kept of this.#kept) kept.release();
+  }
+}

@@ -1,0 +1,87 @@
+/** @file Scopes free every tensor made inside except what they return. */
+import { LowrankError } from "../native/errors.js";
+import type { Tensor } from "./tensor.js";
+
+type Disposable = { dispose(): void };
+
+class Scope {
+  readonly made = new Set<Disposable>();
+  constructor(readonly parent: Scope | undefined) {}
+}
+
+let current: Scope | undefined;
+
+/** Called by every new tensor. */
+export function track(tensor: Disposable): void {
+  current?.made.add(tensor);
+}
+
+/** Takes a tensor out of the scope that would free it. */
+export function untrack(tensor: Disposable): void {
+  for (let scope = current; scope !== undefined; scope = scope.parent) scope.made.delete(tensor);
+}
+
+/** Refuses functions that go on after they return: a scope would free their tensors under them. */
+export function refusePromise(what: string, value: unknown): void {
+  if (value !== null && typeof value === "object" && typeof (value as { then?: unknown }).then === "function") {
+    throw new LowrankError(
+      "ASYNC_IN_SCOPE",
+      `${what}: the function returned a promise, but a scope ends when its function returns. Await data outside of the scope: make the ` +
+        "function synchronous, return the tensor, and read it afterwards.",
+    );
+  }
+}
+
+const isAsync = (fn: unknown): boolean => typeof fn === "function" && fn.constructor.name === "AsyncFunction";
+
+/** Runs `fn` with a scope of its own; `keep` are the tensors of its result. */
+export function runScope<T>(what: string, fn: () => T): T {
+  if (isAsync(fn)) refusePromise(what, { then: () => undefined });
+  const scope = new Scope(current);
+  current = scope;
+  let kept = new Set<unknown>();
+  try {
+    const result = fn();
+    if (result instanceof Promise) result.catch(() => undefined);
+    refusePromise(what, result);
+    kept = new Set(tensorsIn(result));
+    return result;
+  } finally {
+    current = scope.parent;
+    for (const tensor of scope.made) {
+      if (kept.has(tensor)) current?.made.add(tensor);
+      else tensor.dispose();
+    }
+  }
+}
+
+/** Runs `fn` outside of all scopes: what it makes is freed by whoever asked for it. */
+export function outsideScopes<T>(fn: () => T): T {
+  const before = current;
+  current = undefined;
+  try {
+    return fn();
+  } finally {
+    current = before;
+  }
+}
+
+/** The tensors in a value: itself, or those in its arrays and plain objects. */
+export function tensorsIn(value: unknown, found: Tensor[] = [], depth = 0): Tensor[] {
+  if (value === null || typeof value !== "object" || depth > 8) return found;
+  if (isTensorLike(value)) found.push(value);
+  else if (Array.isArray(value)) for (const item of value) tensorsIn(item, found, depth + 1);
+  else if (value instanceof Map) for (const item of value.values()) tensorsIn(item, found, depth + 1);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) tensorsIn(item, found, depth + 1);
+  return found;
+}
+
+const isTensorLike = (value: object): value is Tensor => "storage" in value && "dispose" in value;
+
+/**
+ * Runs `fn` and frees every tensor made inside, except those in its result (a tensor, or arrays, maps and plain objects of tensors).
+ * @throws LowrankError ASYNC_IN_SCOPE when `fn` is async.
+ */
+export function tidy<T>(fn: () => T): T {
+  return runScope("tidy", fn);
+}

@@ -1,0 +1,169 @@
+/** @file The tensor: a typed, shaped view of a native buffer. Ops are functions, not methods. */
+import { engine, type View } from "../native/engine.js";
+import { LowrankError } from "../native/errors.js";
+import { type DataOf, type DType, dtypes } from "./dtype.js";
+import { track, untrack } from "./scope.js";
+import { type Dyn, elementsOf, type Known, type Shape, type Sizes, shapeText } from "./shape.js";
+import { environmentId, Storage, type StorageKind } from "./storage.js";
+
+declare const dims: unique symbol;
+
+/** Frees the buffers of tensors that were dropped without dispose(). Finalizers do not run in a synchronous loop: a safety net only. */
+const dropped = new FinalizationRegistry<Storage>((storage) => storage.release());
+
+let nextId = 1;
+
+/** Where a tensor lies in its storage: rows of the folded leading axes, `ld` elements apart. */
+export interface Layout {
+  readonly offset: number;
+  readonly ld: number;
+}
+
+/**
+ * A tensor. `Shape` lists its sizes where the compiler knows them: literals, names ("B"), or Dyn; `dtype` its element type.
+ * It owns a part of a native buffer until `dispose()` (or the end of the `tidy` scope that made it). A tensor belongs to the
+ * environment (main thread or worker) that made it.
+ */
+export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implements View {
+  declare readonly [dims]: S;
+  readonly shape: Sizes<S>;
+  readonly dtype: D;
+  readonly device = "cpu";
+  /** The thread that owns the tensor (worker_threads.threadId). */
+  readonly environment: number = environmentId;
+  /** Unique in this environment. @internal */
+  readonly id: number = nextId++;
+  /** @internal */
+  readonly storage: Storage;
+  /** @internal */
+  readonly offset: number;
+  /** @internal */
+  readonly ld: number;
+  /** @internal */
+  readonly rows: number;
+  /** @internal */
+  readonly cols: number;
+  #disposed = false;
+
+  /** Takes over one count of `storage`. Made by ops and by `tensor`, `zeros` and `ones`. @internal */
+  constructor(storage: Storage, shape: readonly number[], dtype: D, layout?: Layout) {
+    this.storage = storage;
+    this.shape = Object.freeze([...shape]) as Sizes<S>;
+    this.dtype = dtype;
+    this.cols = shape.length === 0 ? 1 : (shape[shape.length - 1] as number);
+    this.rows = elementsOf(shape.slice(0, -1));
+    this.offset = layout?.offset ?? 0;
+    this.ld = layout?.ld ?? this.cols;
+    dropped.register(this, storage, this);
+    track(this);
+  }
+
+  /** @internal */
+  get handle(): number {
+    if (this.#disposed) {
+      throw new LowrankError("DISPOSED", `This ${this} was disposed before this use. Return it from its tidy scope, or dispose it later.`);
+    }
+    return this.storage.handle;
+  }
+
+  /** @internal */
+  get dtypeCode(): number {
+    return dtypes[this.dtype as DType].code;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.rows * this.cols;
+  }
+
+  /** Whether rows follow each other without a gap. @internal */
+  get packed(): boolean {
+    return this.ld === this.cols || this.rows <= 1;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * A copy of the elements, row-major: Float32Array, Int32Array, Uint8Array, or the bit patterns of bf16 and f16 as Uint16Array.
+   * Waits, without blocking the event loop, for everything that the tensor depends on.
+   * @throws LowrankError the failure of a computation it depends on (INDEX_OUT_OF_RANGE, ABORTED, …); DISPOSED.
+   */
+  async data(): Promise<D extends DType ? DataOf[D] : never> {
+    const info = dtypes[this.dtype as DType];
+    const bytes = new Uint8Array(this.size * info.bytes);
+    await engine().read(this, bytes);
+    return new info.array(bytes.buffer) as D extends DType ? DataOf[D] : never;
+  }
+
+  /** The element of a tensor that has exactly one. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new LowrankError("NOT_SCALAR", `item: expected one element, found ${this.size} in ${shapeText(this.shape)}`);
+    return (await this.data())[0] as number;
+  }
+
+  /**
+   * The same tensor with names or literals for sizes the compiler does not know: `x.as(["B", "T", 768])`. Names fit every size;
+   * equal names must have equal sizes.
+   * @throws LowrankError BAD_SHAPE when a literal, a repeated name or the rank disagrees.
+   */
+  as<const T extends Shape>(shape: T & { readonly length: S["length"] }): Tensor<Known<T>, D> {
+    const named = new Map<string, number>();
+    const fits = shape.length === this.shape.length && shape.every((dim, i) => fitsDim(dim, this.shape[i] as number, named));
+    if (fits) return this as unknown as Tensor<Known<T>, D>;
+    throw new LowrankError("BAD_SHAPE", `as: the tensor is ${shapeText(this.shape)}, not ${shapeText(shape)}`, { expected: shape, actual: this.shape });
+  }
+
+  /** Lets go of the buffer. A second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    dropped.unregister(this);
+    untrack(this);
+    this.storage.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return `Tensor ${shapeText(this.shape)} ${this.dtype}`;
+  }
+}
+
+function fitsDim(dim: number | string, size: number, named: Map<string, number>): boolean {
+  if (typeof dim === "number") return dim === size || dim === -1;
+  const before = named.get(dim);
+  named.set(dim, size);
+  return before === undefined || before === size;
+}
+
+/** A new tensor with arbitrary contents. */
+export function empty<D extends DType>(shape: readonly number[], dtype: D, kind?: StorageKind): Tensor<Dyn, D> {
+  return new Tensor<Dyn, D>(new Storage(elementsOf(shape) * dtypes[dtype].bytes, kind), shape, dtype);
+}
+
+/** Another handle on (a part of) the same storage. */
+export function viewOf(base: Tensor, shape: readonly number[], layout: Layout): Tensor {
+  base.handle;
+  return new Tensor(base.storage.retain(), shape, base.dtype, layout);
+}
+
+/** Checks that an argument is a live tensor of this environment. `where` names op and argument. */
+export function checkTensor(where: string, value: unknown): Tensor {
+  if (value instanceof Tensor) {
+    value.handle;
+    return value;
+  }
+  const environment = (value as { environment?: unknown } | null | undefined)?.environment;
+  if (typeof environment === "number" && environment !== environmentId) {
+    throw new LowrankError(
+      "WRONG_ENVIRONMENT",
+      `${where}: this tensor belongs to thread ${environment}, not to this one (${environmentId}). Send its data() instead, and make a tensor of it here.`,
+      { expected: environmentId, actual: environment },
+    );
+  }
+  throw new LowrankError("BAD_ARGUMENT", `${where}: expected a Tensor, found ${value === null ? "null" : typeof value}`);
+}
