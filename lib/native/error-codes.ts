@@ -16,6 +16,7 @@ export const errorCodes = {
   BAD_AXIS: "The axis does not exist in this tensor.",
   OP_NOT_ON_DEVICE: "The op has no kernel on the device of its inputs.",
   INDEX_OUT_OF_RANGE: "An index tensor holds a value outside its range.",
+  NOT_INITIALIZED: "A parameter was used before it had a value.",
   DISPOSED: "The tensor, module or adapter was disposed before this use.",
   WRONG_ENVIRONMENT: "The tensor belongs to another thread (main thread or worker).",
   ASYNC_IN_SCOPE: "An async function was given to a scope that must be synchronous.",

@@ -1,0 +1,348 @@
+/**
+ * @file The first pass over JSON that comes from a file: strict RFC 8259 syntax, strict UTF-8, bounded depth, no key twice in one
+ * object, no lone surrogate. It builds nothing and keeps its own stack, so hostile input costs neither memory nor call stack.
+ */
+import type { ErrorCode } from "../native/error-codes.js";
+import { fileError, type LowrankError, quoted } from "../native/errors.js";
+import { firstInvalidUtf8 } from "./utf8.js";
+
+/** Which error code stands for which kind of defect; every file format brings its own. */
+export interface JsonCodes {
+  readonly syntax: ErrorCode;
+  readonly duplicate: ErrorCode;
+  readonly depth: ErrorCode;
+  readonly utf8: ErrorCode;
+  /** A key longer than `maxKeyBytes`; `syntax` if absent. */
+  readonly longKey?: ErrorCode;
+  /** More than `maxKeys` keys; `syntax` if absent. */
+  readonly manyKeys?: ErrorCode;
+}
+
+export interface JsonRules {
+  /** Path or name of the file, for errors. */
+  readonly path: string;
+  readonly codes: JsonCodes;
+  /** The JSON text is `bytes[start, end)`; offsets in errors count from `bytes[0]`. */
+  readonly start?: number;
+  readonly end?: number;
+  /** Levels of nested arrays and objects; default 32. */
+  readonly maxDepth?: number;
+  /** Keys in all objects that are open at the same time; default 1,000,000. */
+  readonly maxKeys?: number;
+  /** Length of one key as written; default 65,536. */
+  readonly maxKeyBytes?: number;
+  /** How errors give the place; default "byte". */
+  readonly place?: "byte" | "line";
+  /** What the user can do; ends every message. */
+  readonly advice?: string;
+}
+
+/** JSON text that has passed {@link checkJson}. */
+export interface CheckedJson {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Numbers with more characters than this are refused: no real file has them and exact arithmetic on them is not linear. */
+export const maxNumberLength = 1024;
+
+/** Throws unless `bytes[start, end)` is one strict JSON value, see the file comment. Linear time; memory for the open keys only. */
+export function checkJson(bytes: Uint8Array, rules: JsonRules): CheckedJson {
+  const start = rules.start ?? 0;
+  const end = rules.end ?? bytes.length;
+  const invalid = firstInvalidUtf8(bytes, start, end);
+  if (invalid >= 0) throw jsonError(bytes, rules, rules.codes.utf8, invalid, `byte 0x${hex(bytes[invalid] as number, 2)} is not valid UTF-8`);
+  new JsonChecker(bytes, start, end, rules).run();
+  return { bytes, start, end };
+}
+
+/** An error at a place of a JSON text, as `rules` want it said. */
+export function jsonError(bytes: Uint8Array, rules: JsonRules, code: ErrorCode, offset: number, problem: string): LowrankError {
+  const advice = rules.advice === undefined ? "" : ` ${rules.advice}`;
+  const hint = rules.advice === undefined ? {} : { hint: rules.advice };
+  if (rules.place !== "line") return fileError(code, rules.path, `${problem} (at byte ${offset}).${advice}`, { offset, ...hint });
+  const { line, column } = lineAndColumn(bytes, rules.start ?? 0, offset);
+  return fileError(code, rules.path, `${problem} (at line ${line}, column ${column}).${advice}`, { offset, line, column, ...hint });
+}
+
+/** 1-based line and column (in code points) of a byte of a UTF-8 text. */
+function lineAndColumn(bytes: Uint8Array, start: number, offset: number): { line: number; column: number } {
+  let line = 1;
+  let column = 1;
+  for (let at = start; at < offset; at++) {
+    const byte = bytes[at] as number;
+    if (byte === 0x0a) {
+      line++;
+      column = 1;
+    } else if ((byte & 0xc0) !== 0x80) {
+      column++;
+    }
+  }
+  return { line, column };
+}
+
+/** The value of a valid string whose content (without quotes) is `text[start, end)`. */
+export function decodeString(text: Buffer, start: number, end: number): string {
+  let isAscii = true;
+  for (let at = start; at < end; at++) {
+    const byte = text[at] as number;
+    if (byte === 0x5c) return unescape(text.subarray(start, end));
+    if (byte >= 0x80) isAscii = false;
+  }
+  return text.toString(isAscii ? "latin1" : "utf8", start, end);
+}
+
+/** The same memory as a Buffer. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+const shortEscapes = new Map([..."bfnrt"].map((letter, k) => [letter.charCodeAt(0), "\b\f\n\r\t".charCodeAt(k)]));
+
+/** Resolves escapes byte by byte; the result is never longer than the text. */
+function unescape(text: Buffer): string {
+  const out = Buffer.allocUnsafe(text.length);
+  let length = 0;
+  for (let at = 0; at < text.length; at++) {
+    const byte = text[at] as number;
+    if (byte !== 0x5c) {
+      out[length++] = byte;
+      continue;
+    }
+    const letter = text[++at] as number;
+    if (letter !== 0x75) {
+      out[length++] = shortEscapes.get(letter) ?? letter;
+      continue;
+    }
+    let code = hexAt(text, at + 1);
+    at += 4;
+    if (code >= 0xd800 && code < 0xdc00) {
+      code = 0x10000 + ((code - 0xd800) << 10) + (hexAt(text, at + 3) - 0xdc00);
+      at += 6;
+    }
+    length += out.write(String.fromCodePoint(code), length, "utf8");
+  }
+  return out.toString("utf8", 0, length);
+}
+
+/** The four hexadecimal digits at `at` as a number, or -1. */
+function hexAt(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let k = at; k < at + 4; k++) {
+    const digit = hexDigit(bytes[k]);
+    if (digit < 0) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
+}
+
+function hexDigit(byte: number | undefined): number {
+  if (byte === undefined) return -1;
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x61 + 10 : -1;
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
+}
+
+export function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39;
+}
+
+const literals = new Map([
+  [0x74, "true"],
+  [0x66, "false"],
+  [0x6e, "null"],
+]);
+
+class JsonChecker {
+  private at: number;
+  private depth = 0;
+  private liveKeys = 0;
+  private readonly text: Buffer;
+  private readonly maxDepth: number;
+  private readonly maxKeys: number;
+  private readonly maxKeyBytes: number;
+  /** Per open level: the keys of an object, or undefined for an array. */
+  private readonly open: (Set<string> | undefined)[] = [];
+
+  constructor(
+    private readonly bytes: Uint8Array,
+    start: number,
+    private readonly end: number,
+    private readonly rules: JsonRules,
+  ) {
+    this.at = start;
+    this.text = asBuffer(bytes);
+    this.maxDepth = rules.maxDepth ?? 32;
+    this.maxKeys = rules.maxKeys ?? 1_000_000;
+    this.maxKeyBytes = rules.maxKeyBytes ?? 65_536;
+  }
+
+  run(): void {
+    do {
+      while (this.startValue());
+    } while (this.finishValue());
+    if (this.peek() !== undefined) this.fail(`unexpected ${this.found()} after the end of the JSON text`);
+  }
+
+  /** Reads one scalar or opens one container. True when another value must start now: the first one inside the container. */
+  private startValue(): boolean {
+    const byte = this.peek();
+    if (byte === 0x7b || byte === 0x5b) return this.openContainer(byte);
+    if (byte === 0x22) this.string();
+    else if (byte === 0x2d || isDigit(byte)) this.number();
+    else this.literal(byte);
+    return false;
+  }
+
+  private openContainer(byte: number): boolean {
+    if (this.depth === this.maxDepth) this.fail(`arrays and objects are nested more than ${this.maxDepth} levels deep`, this.rules.codes.depth);
+    this.at++;
+    this.open[this.depth++] = byte === 0x7b ? new Set() : undefined;
+    if (this.peek() === (byte === 0x7b ? 0x7d : 0x5d)) {
+      this.close();
+      return false;
+    }
+    if (byte === 0x7b) this.key();
+    return true;
+  }
+
+  /** After a value: closes what ends here. True when a comma follows, so that another value must start. */
+  private finishValue(): boolean {
+    while (this.depth > 0) {
+      const inObject = this.open[this.depth - 1] !== undefined;
+      const byte = this.peek();
+      if (byte === 0x2c) {
+        this.at++;
+        if (inObject) this.key();
+        return true;
+      }
+      if (byte !== (inObject ? 0x7d : 0x5d)) this.fail(`expected "," or "${inObject ? "}" : "]"}", found ${this.found()}`);
+      this.close();
+    }
+    return false;
+  }
+
+  private close(): void {
+    this.at++;
+    const keys = this.open[--this.depth];
+    this.liveKeys -= keys?.size ?? 0;
+    this.open[this.depth] = undefined;
+  }
+
+  private key(): void {
+    if (this.peek() !== 0x22) this.fail(`expected a key in double quotes, found ${this.found()}`);
+    const start = this.at;
+    this.string();
+    const length = this.at - start - 2;
+    const { codes } = this.rules;
+    if (length > this.maxKeyBytes) this.fail(`a key of ${length} bytes is longer than ${this.maxKeyBytes}`, codes.longKey ?? codes.syntax, start);
+    const key = decodeString(this.text, start + 1, this.at - 1);
+    const keys = this.open[this.depth - 1] as Set<string>;
+    if (keys.has(key)) this.fail(`the key ${quoted(key)} stands twice in the same object`, codes.duplicate, start);
+    if (this.liveKeys === this.maxKeys) this.fail(`more than ${this.maxKeys} keys`, codes.manyKeys ?? codes.syntax, start);
+    keys.add(key);
+    this.liveKeys++;
+    if (this.peek() !== 0x3a) this.fail(`expected ":" after the key ${quoted(key)}, found ${this.found()}`);
+    this.at++;
+  }
+
+  private string(): void {
+    const start = this.at++;
+    for (;;) {
+      const byte = this.at < this.end ? (this.bytes[this.at] as number) : -1;
+      if (byte === 0x22) break;
+      if (byte === 0x5c) this.escape();
+      else if (byte >= 0x20) this.at++;
+      else if (byte < 0) this.fail("a string is not closed", this.rules.codes.syntax, start);
+      else this.fail(`a control character (0x${hex(byte, 2)}) stands unescaped inside a string`);
+    }
+    this.at++;
+  }
+
+  private escape(): void {
+    const letter = this.at + 1 < this.end ? (this.bytes[this.at + 1] as number) : -1;
+    if (letter !== 0x75) {
+      if (letter !== 0x22 && letter !== 0x5c && letter !== 0x2f && !shortEscapes.has(letter)) this.fail("a backslash does not start a known escape");
+      this.at += 2;
+      return;
+    }
+    const code = this.unicodeEscape(this.at);
+    if (code < 0) this.fail("\\u is not followed by four hexadecimal digits");
+    const isHigh = code >= 0xd800 && code < 0xdc00;
+    const isLow = code >= 0xdc00 && code < 0xe000;
+    const next = isHigh ? this.unicodeEscape(this.at + 6) : -1;
+    if (isLow || (isHigh && (next < 0xdc00 || next >= 0xe000))) this.fail(`\\u${hex(code, 4)} is one half of a surrogate pair`);
+    this.at += isHigh ? 12 : 6;
+  }
+
+  /** The code unit of `\uXXXX` at `at`, or -1 if that is not there. */
+  private unicodeEscape(at: number): number {
+    if (at + 6 > this.end || this.bytes[at] !== 0x5c || this.bytes[at + 1] !== 0x75) return -1;
+    return hexAt(this.bytes, at + 2);
+  }
+
+  private number(): void {
+    const start = this.at;
+    if (this.current() === 0x2d) this.at++;
+    if (this.current() === 0x30) {
+      this.at++;
+      if (isDigit(this.current())) this.fail("a number starts with a superfluous zero", this.rules.codes.syntax, start);
+    } else {
+      this.digits();
+    }
+    if (this.current() === 0x2e) {
+      this.at++;
+      this.digits();
+    }
+    if (this.current() === 0x65 || this.current() === 0x45) {
+      this.at++;
+      if (this.current() === 0x2b || this.current() === 0x2d) this.at++;
+      this.digits();
+    }
+    if (this.at - start > maxNumberLength) this.fail(`a number has more than ${maxNumberLength} characters`, this.rules.codes.syntax, start);
+  }
+
+  private digits(): void {
+    if (!isDigit(this.current())) this.fail(`expected a digit, found ${this.found()}`);
+    while (isDigit(this.current())) this.at++;
+  }
+
+  private literal(byte: number | undefined): void {
+    const word = byte === undefined ? undefined : literals.get(byte);
+    if (word === undefined) this.fail(`expected a JSON value, found ${this.found()}`);
+    for (let k = 0; k < word.length; k++) {
+      if (this.at + k >= this.end || this.bytes[this.at + k] !== word.charCodeAt(k))
+        this.fail(`expected a JSON value, found text that is not "${word}"`);
+    }
+    this.at += word.length;
+  }
+
+  private current(): number | undefined {
+    return this.at < this.end ? this.bytes[this.at] : undefined;
+  }
+
+  /** Skips white space and looks at the next byte; undefined at the end. */
+  private peek(): number | undefined {
+    while (this.at < this.end && isSpace(this.bytes[this.at])) this.at++;
+    return this.current();
+  }
+
+  private found(): string {
+    const byte = this.current();
+    if (byte === undefined) return "the end of the text";
+    return byte > 0x20 && byte < 0x7f ? quoted(String.fromCharCode(byte)) : `byte 0x${hex(byte, 2)}`;
+  }
+
+  private fail(problem: string, code: ErrorCode = this.rules.codes.syntax, offset = this.at): never {
+    throw jsonError(this.bytes, this.rules, code, offset, code === this.rules.codes.syntax ? `not valid JSON: ${problem}` : problem);
+  }
+}

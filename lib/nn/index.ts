@@ -1,0 +1,6 @@
+export { Dropout } from "./dropout.js";
+export { Linear, type LinearOptions } from "./linear.js";
+export type { LowRankBranch } from "./low-rank.js";
+export { Module, type RandomSource } from "./module.js";
+export type { LoadOptions } from "./module-file.js";
+export { Sequential, type Step } from "./sequential.js";
