@@ -17,3 +17,4 @@ export type { DataOf, DType, WeightDType } from "./tensor/dtype.js";
 export { tidy } from "./tensor/scope.js";
 export type { Dim, Dyn, Shape } from "./tensor/shape.js";
 export { Tensor } from "./tensor/tensor.js";
+export * from "./train/index.js";

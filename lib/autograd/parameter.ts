@@ -14,6 +14,8 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
   readonly dtype: D;
   /** Whether `valueAndGrad` computes a gradient for it. Only f32 parameters can be trained. */
   trainable: boolean;
+  /** Whether a gradient was ever computed for it. @internal */
+  touched = false;
   /** What `valueAndGrad` has added up since it was last cleared. */
   grad: Tensor<S, "f32"> | undefined;
   #value: Tensor<S, D> | undefined;
@@ -73,6 +75,7 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
 
   /** Adds `gradient` to `grad`, and frees it. @internal */
   addGradient(gradient: Tensor): void {
+    this.touched = true;
     if (this.grad === undefined) {
       this.grad = gradient;
       return;

@@ -46,6 +46,13 @@ export const headerLimits = {
 } as const;
 
 const damaged = "The file is damaged or was written by a faulty program; download or export it again.";
+/** What to do when the file is not damaged but asks for more than we read. */
+const adviceByCode: ReadonlyMap<ErrorCode, string> = new Map<ErrorCode, string>([
+  ["ST_TOO_MANY_TENSORS", "Pass a larger maxTensors if the file is meant to have so many."],
+  ["ST_TOO_MANY_DIMS", "Save the tensor in a shape with fewer dimensions."],
+  ["ST_BAD_NAME", "Rename the tensor and save the file again."],
+  ["ST_BAD_DTYPE", "Convert the tensor and save the file again."],
+]);
 const incomplete = "The download may be incomplete; fetch the file again.";
 
 /**
@@ -99,7 +106,10 @@ function checkedHeaderEnd(head: Uint8Array, fileSize: number, path: string): num
   const length = view.getBigUint64(0, true);
   if (length > BigInt(headerLimits.bytes)) {
     const swapped = view.getBigUint64(0, false);
-    const hint = swapped + 8n <= BigInt(fileSize) ? `big-endian length? Read that way it is ${swapped}` : damaged;
+    const hint =
+      swapped + 8n <= BigInt(fileSize)
+        ? `Is it a big-endian length? Read that way it is ${swapped}. Save the file again with another program.`
+        : damaged;
     const problem = `the header claims ${length} bytes, the limit is ${headerLimits.bytes} (at byte 0). ${hint}`;
     throw fileError("ST_HEADER_TOO_LARGE", path, problem, { offset: 0, expected: headerLimits.bytes, actual: String(length), hint });
   }
@@ -255,8 +265,8 @@ class HeaderReader {
     const text = readable ? cursor.text() : "";
     if (isDType(text)) return text;
     const found = readable ? quoted(text) : `a JSON ${cursor.kind()}`;
-    const hint = isDType(text.toUpperCase()) ? ` Did the writer mean ${text.toUpperCase()}?` : "";
-    const problem = `the dtype of tensor ${quoted(name)} is ${found}, accepted are ${dtypeNames.join(", ")}.${hint}`;
+    const meant = isDType(text.toUpperCase()) ? ` (did the writer mean ${text.toUpperCase()}?)` : "";
+    const problem = `the dtype of tensor ${quoted(name)} is ${found}${meant}, accepted are ${dtypeNames.join(", ")}`;
     return this.fail("ST_BAD_DTYPE", offset, problem, name, { expected: dtypeNames, actual: found });
   }
 
@@ -360,7 +370,8 @@ class HeaderReader {
   ): never {
     const place = offset === undefined ? "" : ` (at byte ${offset})`;
     const where = { ...(offset === undefined ? {} : { offset }), ...(tensor === undefined ? {} : { tensor: tensor.slice(0, 120) }) };
-    throw fileError(code, this.path, `${problem}${place}. ${damaged}`, { ...where, ...details, hint: damaged });
+    const hint = adviceByCode.get(code) ?? damaged;
+    throw fileError(code, this.path, `${problem}${place}. ${hint}`, { ...where, ...details, hint });
   }
 }
 

@@ -20,11 +20,16 @@ export async function readTensor(file: SafetensorsFile, name: string, signal?: A
   const info = file.tensor(name);
   const dtype = dtypeOfFile[info.dtype];
   if (dtype === undefined) {
-    throw fileError("DTYPE_UNSUPPORTED", file.path, `tensor ${quoted(name)} has dtype ${info.dtype}; expected ${Object.keys(dtypeOfFile).join(", ")}`, {
-      tensor: name,
-      expected: Object.keys(dtypeOfFile),
-      actual: info.dtype,
-    });
+    throw fileError(
+      "DTYPE_UNSUPPORTED",
+      file.path,
+      `tensor ${quoted(name)} has dtype ${info.dtype}; expected ${Object.keys(dtypeOfFile).join(", ")}`,
+      {
+        tensor: name,
+        expected: Object.keys(dtypeOfFile),
+        actual: info.dtype,
+      },
+    );
   }
   if (file.fd !== undefined) return tensorFromFile(file.fd, info.offset, info.shape, dtype, signal);
   const bytes = await file.readBytes(name);

@@ -68,9 +68,9 @@ Status step_gate(Context&, InOut record) {
   return {};
 }
 
-// g = clip_factor grad (+ decay w, or decoupled w *= 1 - lr decay); m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+// g = clip_factor grad (+ decay w, or decoupled w *= 1 - lr decay); m += rate1 (g - m); v += rate2 (g^2 - v);
 // w -= lr / bias_correction1 * m / (sqrt(v) / sqrt(bias_correction2) + eps)
-Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 decayed, bool decoupled, f32 beta1, f32 beta2, f32 eps) {
+Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
   const StepRecord& step = record_of(record);
   if (step.halted) return {};
   const double rate = step.learning_rate, decay = step.weight_decay;
@@ -82,8 +82,8 @@ Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 dec
     float g = step.clip_factor * gradients[i];
     if (i < decayed && decoupled) weights[i] *= shrink;
     if (i < decayed && !decoupled) g += added * weights[i];
-    first[i] = beta1 * first[i] + (1.0f - beta1) * g;
-    second[i] = beta2 * second[i] + (1.0f - beta2) * g * g;
+    first[i] += rate1 * (g - first[i]);
+    second[i] += rate2 * (g * g - second[i]);
     weights[i] -= step_size * first[i] / (std::sqrt(second[i]) / root + eps);
   });
 }

@@ -1,0 +1,105 @@
+/** @file Where batches come from, and who frees them. */
+import { LowrankError } from "../native/errors.js";
+import { tensorsIn } from "../tensor/scope.js";
+import { Tensor } from "../tensor/tensor.js";
+import { permutation } from "./permutation.js";
+
+/** Data with a known length. `at` may be asynchronous, and may use the epoch (from 0) to shuffle or augment. */
+export interface IndexedData<T> {
+  readonly length: number;
+  at(index: number, epoch: number): T | Promise<T>;
+}
+
+/** What `train` and `evaluate` take: an array of batches, indexed data, or anything that can be iterated. */
+export type TrainingData<T> = readonly T[] | IndexedData<T> | Iterable<T> | AsyncIterable<T>;
+
+export interface Batch<T> {
+  readonly item: T;
+  /** Examples in it: the weight of its mean loss. */
+  readonly count: number;
+  /** Frees its tensors, unless the caller keeps them. */
+  dispose(): void;
+}
+
+export interface BatchOptions<T> {
+  readonly shuffle: boolean;
+  readonly seed: number;
+  readonly keepBatches: boolean | undefined;
+  readonly count: ((item: T) => number) | undefined;
+}
+
+export class BatchSource<T> {
+  /** Batches per epoch, where known. */
+  readonly length: number | undefined;
+  readonly #keep: boolean;
+
+  constructor(
+    readonly data: TrainingData<T>,
+    readonly options: BatchOptions<T>,
+  ) {
+    const indexed = isIndexed(data);
+    if (!indexed && !isIterable(data)) {
+      throw new LowrankError("BAD_ARGUMENT", `The data must be an array, have { length, at(i) }, or be iterable; found ${data === null ? "null" : typeof data}`);
+    }
+    if (indexed && !(Number.isSafeInteger(data.length) && data.length >= 0)) {
+      throw new LowrankError("BAD_ARGUMENT", `The length of the data is a natural number, found ${String(data.length)}`);
+    }
+    this.length = indexed ? data.length : undefined;
+    if (this.length === 0) throw empty();
+    this.#keep = options.keepBatches ?? Array.isArray(data);
+  }
+
+  /** The batches of an epoch, in order. */
+  async *epoch(epoch: number): AsyncGenerator<Batch<T>, void> {
+    let count = 0;
+    for await (const item of this.#items(epoch)) {
+      yield this.#batch(item, count++);
+    }
+    if (count === 0) throw empty(epoch);
+  }
+
+  async *#items(epoch: number): AsyncGenerator<T, void> {
+    const { data, options } = this;
+    try {
+      if (isIndexed(data)) {
+        const order = options.shuffle ? permutation(data.length, options.seed, epoch) : (i: number) => i;
+        for (let i = 0; i < data.length; i++) yield await (data as IndexedData<T>).at(order(i), epoch);
+      } else {
+        yield* data as AsyncIterable<T>;
+      }
+    } catch (error) {
+      if (error instanceof LowrankError) throw error;
+      throw new LowrankError("DATA_SOURCE_ERROR", `The data source failed in epoch ${epoch}: ${String((error as Error | undefined)?.message ?? error)}`, {}, error);
+    }
+  }
+
+  #batch(item: T, index: number): Batch<T> {
+    const tensors = tensorsIn(item);
+    const count = this.options.count?.(item) ?? tensors[0]?.shape[0] ?? 1;
+    if (!(Number.isFinite(count) && count > 0)) {
+      throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, { actual: count });
+    }
+    const keep = this.#keep;
+    return {
+      item,
+      count,
+      dispose: () => {
+        if (!keep) for (const tensor of tensors) tensor.dispose();
+      },
+    };
+  }
+}
+
+const isIndexed = (data: unknown): data is IndexedData<unknown> =>
+  typeof data === "object" && data !== null && "length" in data && typeof (data as { at?: unknown }).at === "function";
+
+const isIterable = (data: unknown): boolean =>
+  typeof data === "object" && data !== null && !(data instanceof Tensor) && (Symbol.iterator in data || Symbol.asyncIterator in data);
+
+const empty = (epoch = 0): LowrankError =>
+  new LowrankError(
+    "DATA_EMPTY",
+    epoch === 0
+      ? "The data holds no batch."
+      : `The data held no batch in epoch ${epoch}. An iterator can be read only once: give an array, { length, at(i) }, or an object whose [Symbol.iterator] starts anew.`,
+  );

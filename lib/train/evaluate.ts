@@ -1,0 +1,114 @@
+/** @file Evaluation: means over examples, without gradients. */
+import { argmax } from "../functions.js";
+import { engine, type OwnerId } from "../native/engine.js";
+import { LowrankError } from "../native/errors.js";
+import { runScope } from "../tensor/scope.js";
+import { checkTensor, Tensor } from "../tensor/tensor.js";
+import { abortable } from "./abort.js";
+import { type Batch, BatchSource, type TrainingData } from "./data.js";
+import { checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";
+
+export interface EvaluationResult {
+  /** Mean over all examples. */
+  readonly loss: number;
+  readonly examples: number;
+  /** Share of examples whose largest logit is at the label, where `loss` returns logits and labels. */
+  readonly accuracy?: number;
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+type Metrics<T> = Readonly<Record<string, (batch: T) => Tensor>>;
+
+/** What one batch gives: its mean loss, and what else is asked for. */
+interface BatchResult {
+  readonly loss: Tensor;
+  readonly predictions: Tensor | undefined;
+  readonly labels: Tensor | undefined;
+  readonly metrics: readonly Tensor[];
+}
+
+/**
+ * The mean loss over all examples of `data`, with accuracy where `options.loss` returns `{ loss, logits, labels }`. `target` is what the
+ * loss depends on (a module or an adapter); it is not changed.
+ * @throws LowrankError DATA_EMPTY, DATA_SOURCE_ERROR, DATA_BAD_ITEM, ABORTED; what the loss throws.
+ */
+export async function evaluate<T>(_target: object, data: TrainingData<T>, options: EvaluateOptions<T>): Promise<EvaluationResult> {
+  const loss = checkEvaluateOptions(options);
+  const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches: options.keepBatches, count: options.count });
+  const guard = abortable(options.signal);
+  try {
+    return await evaluateBatches(source, loss, options.metrics ?? {}, guard.owner);
+  } catch (error) {
+    throw guard.explain(error);
+  } finally {
+    guard.release();
+  }
+}
+
+/** As `evaluate`, on a source; the commands belong to `owner`. */
+export async function evaluateBatches<T>(source: BatchSource<T>, loss: (batch: T) => LossResult, metrics: Metrics<T>, owner: OwnerId): Promise<EvaluationResult> {
+  const names = Object.keys(metrics);
+  const sums = new Float64Array(names.length);
+  let total = 0;
+  let examples = 0;
+  let right = 0;
+  let labelled = 0;
+  for await (const batch of source.epoch(0)) {
+    const result = engine().as(owner, () => submitBatch(batch, loss, metrics));
+    try {
+      const read = await engine().as(owner, () => Promise.all([result.loss.item(), countRight(result), ...result.metrics.map((value) => value.item())]));
+      const [value, { correct, counted }, ...others] = read;
+      total += value * batch.count;
+      examples += batch.count;
+      right += correct;
+      labelled += counted;
+      others.forEach((other, i) => {
+        sums[i] = (sums[i] as number) + other * batch.count;
+      });
+    } finally {
+      for (const tensor of [result.loss, result.predictions, result.labels, ...result.metrics]) tensor?.dispose();
+    }
+  }
+  return {
+    loss: total / examples,
+    examples,
+    ...(labelled > 0 ? { accuracy: right / labelled } : {}),
+    ...(names.length > 0 ? { metrics: Object.fromEntries(names.map((name, i) => [name, (sums[i] as number) / examples])) } : {}),
+  };
+}
+
+function submitBatch<T>(batch: Batch<T>, loss: (batch: T) => LossResult, metrics: Metrics<T>): BatchResult {
+  try {
+    return runScope("evaluate", () => {
+      const given = loss(batch.item);
+      const logits = given instanceof Tensor ? undefined : given?.logits;
+      return {
+        loss: checkTensor("evaluate: loss", given instanceof Tensor ? given : given?.loss),
+        predictions: logits === undefined ? undefined : argmax(logits),
+        // A copy of the handle: the batch may be freed before the labels are read.
+        labels: given instanceof Tensor || given.labels === undefined ? undefined : sharedHandle(given.labels),
+        metrics: Object.values(metrics).map((metric) => checkTensor("evaluate: metric", metric(batch.item))),
+      };
+    });
+  } finally {
+    batch.dispose();
+  }
+}
+
+const sharedHandle = (tensor: Tensor): Tensor => new Tensor(tensor.storage.retain(), tensor.shape, tensor.dtype, tensor);
+
+async function countRight({ predictions, labels }: BatchResult): Promise<{ correct: number; counted: number }> {
+  if (predictions === undefined || labels === undefined) return { correct: 0, counted: 0 };
+  const [predicted, expected] = await Promise.all([predictions.data(), labels.data()]);
+  if (predicted.length !== expected.length) {
+    throw new LowrankError("BAD_SHAPE", `evaluate: there are ${predicted.length} predictions but ${expected.length} labels`);
+  }
+  let correct = 0;
+  let counted = 0;
+  expected.forEach((label: number, i: number) => {
+    if (label < 0) return; // ignored by the loss
+    counted++;
+    if (predicted[i] === label) correct++;
+  });
+  return { correct, counted };
+}

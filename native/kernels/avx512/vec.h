@@ -1,0 +1,187 @@
+// The vector type of AVX-512 (F, BW, DQ, VL): sixteen f32. The names are those of avx2/vec.h, which explains them.
+namespace lowrank::avx512 {
+
+constexpr int64_t kWidth = 16;
+
+struct Vec {
+  __m512 v;
+};
+struct IVec {
+  __m512i v;
+};
+struct Mask {
+  __mmask16 m;
+};
+
+// --- registers ---
+LOWRANK_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
+LOWRANK_INLINE Vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
+LOWRANK_INLINE IVec broadcast_int(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+LOWRANK_INLINE IVec iota() { return {_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}; }
+
+// --- memory ---
+LOWRANK_INLINE __mmask16 lanes_below(int64_t n) {
+  return static_cast<__mmask16>(n >= kWidth ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u);
+}
+LOWRANK_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+LOWRANK_INLINE Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(lanes_below(n), p)}; }
+LOWRANK_INLINE void store(float* p, Vec x) { _mm512_storeu_ps(p, x.v); }
+LOWRANK_INLINE void store_first(float* p, Vec x, int64_t n) { _mm512_mask_storeu_ps(p, lanes_below(n), x.v); }
+LOWRANK_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+LOWRANK_INLINE Vec widen_bits(__m256i h, bf16) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))}; }
+LOWRANK_INLINE Vec widen_bits(__m256i h, f16) { return {_mm512_cvtph_ps(h)}; }
+
+LOWRANK_INLINE __m256i narrow_bits(Vec x, f16) {
+  const __m256i h = _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT);
+  const __m256i quiet = _mm256_or_si256(_mm256_and_si256(h, _mm256_set1_epi16(static_cast<short>(0x8000))), _mm256_set1_epi16(0x7e00));
+  return _mm256_mask_blend_epi16(_mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), h, quiet);
+}
+
+LOWRANK_INLINE __m256i narrow_bits(Vec x, bf16) {
+  const __m512i u = _mm512_castps_si512(x.v), upper = _mm512_srli_epi32(u, 16);
+  const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+  const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+  return _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), rounded, quiet));
+}
+
+template <class Half>
+LOWRANK_INLINE Vec load(const Half* p) {
+  return widen_bits(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), Half{});
+}
+
+template <class Half>
+LOWRANK_INLINE Vec load_first(const Half* p, int64_t n) {
+  return widen_bits(_mm256_maskz_loadu_epi16(lanes_below(n), p), Half{});
+}
+
+template <class Half>
+LOWRANK_INLINE void store(Half* p, Vec x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow_bits(x, Half{}));
+}
+
+template <class Half>
+LOWRANK_INLINE void store_first(Half* p, Vec x, int64_t n) {
+  _mm256_mask_storeu_epi16(p, lanes_below(n), narrow_bits(x, Half{}));
+}
+
+// --- arithmetic; min and max give b when either is NaN ---
+LOWRANK_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+LOWRANK_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+LOWRANK_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+LOWRANK_INLINE Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+LOWRANK_INLINE Vec root(Vec a) { return {_mm512_maskz_sqrt_ps(0xffff, a.v)}; }
+LOWRANK_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+LOWRANK_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
+LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm512_maskz_min_ps(0xffff, a.v, b.v)}; }
+LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
+LOWRANK_INLINE Vec absolute(Vec a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
+}
+LOWRANK_INLINE Vec with_sign(Vec size, Vec sign) {
+  const __m512i bit = _mm512_and_si512(_mm512_castps_si512(sign.v), _mm512_set1_epi32(static_cast<int>(0x80000000u)));
+  return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(size.v), bit))};
+}
+LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_maskz_roundscale_ps(0xffff, a.v, _MM_FROUND_TO_NEAREST_INT)}; }
+
+// --- comparisons ---
+LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
+LOWRANK_INLINE Mask is_nan(Vec a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
+LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
+
+// --- integers ---
+LOWRANK_INLINE IVec to_int(Vec a) { return {_mm512_maskz_cvtps_epi32(0xffff, a.v)}; }
+LOWRANK_INLINE Vec to_float(IVec a) { return {_mm512_maskz_cvtepi32_ps(0xffff, a.v)}; }
+LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
+LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+LOWRANK_INLINE IVec bit_xor(IVec a, IVec b) { return {_mm512_xor_si512(a.v, b.v)}; }
+LOWRANK_INLINE IVec below_mask(IVec a, IVec b) { return {_mm512_movm_epi32(_mm512_cmplt_epi32_mask(a.v, b.v))}; }
+template <int n>
+LOWRANK_INLINE IVec shift_left(IVec a) {
+  return {_mm512_maskz_slli_epi32(0xffff, a.v, n)};
+}
+template <int n>
+LOWRANK_INLINE IVec shift_right(IVec a) {
+  return {_mm512_maskz_srli_epi32(0xffff, a.v, n)};
+}
+template <int n>
+LOWRANK_INLINE IVec shift_right_signed(IVec a) {
+  return {_mm512_maskz_srai_epi32(0xffff, a.v, n)};
+}
+LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
+LOWRANK_INLINE IVec as_int(Vec a) { return {_mm512_castps_si512(a.v)}; }
+
+LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {
+  const __m512i even = _mm512_maskz_mul_epu32(0xff, a.v, b.v);
+  const __m512i odd = _mm512_maskz_mul_epu32(0xff, _mm512_maskz_srli_epi64(0xff, a.v, 32), _mm512_maskz_srli_epi64(0xff, b.v, 32));
+  low = {_mm512_mask_blend_epi32(0xaaaa, even, _mm512_maskz_slli_epi64(0xff, odd, 32))};
+  high = {_mm512_mask_blend_epi32(0xaaaa, _mm512_maskz_srli_epi64(0xff, even, 32), odd)};
+}
+
+// --- across lanes ---
+LOWRANK_INLINE __m256 upper_half(Vec a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 1); }
+
+LOWRANK_INLINE float reduce_add(Vec a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), upper_half(a));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+LOWRANK_INLINE float reduce_max(Vec a) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), upper_half(a));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+LOWRANK_INLINE __m512 low_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpacklo_ps(0xffff, a, b); }
+LOWRANK_INLINE __m512 high_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpackhi_ps(0xffff, a, b); }
+
+LOWRANK_INLINE void transpose(Vec (&r)[kWidth]) {
+  __m512 t[16], u[16];
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = low_pairs(r[2 * i].v, r[2 * i + 1].v);
+    t[2 * i + 1] = high_pairs(r[2 * i].v, r[2 * i + 1].v);
+  }
+  // u[4g + j]: in each quarter q, column 4q + j of the rows 4g .. 4g+3.
+  for (int g = 0; g < 4; ++g) {
+    u[4 * g] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g], t[4 * g + 2], 0x44);
+    u[4 * g + 1] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g], t[4 * g + 2], 0xee);
+    u[4 * g + 2] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g + 1], t[4 * g + 3], 0x44);
+    u[4 * g + 3] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g + 1], t[4 * g + 3], 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 even01 = _mm512_maskz_shuffle_f32x4(0xffff, u[j], u[j + 4], 0x88), odd01 = _mm512_maskz_shuffle_f32x4(0xffff, u[j], u[j + 4], 0xdd);
+    const __m512 even23 = _mm512_maskz_shuffle_f32x4(0xffff, u[j + 8], u[j + 12], 0x88);
+    const __m512 odd23 = _mm512_maskz_shuffle_f32x4(0xffff, u[j + 8], u[j + 12], 0xdd);
+    r[j].v = _mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0x88);
+    r[j + 4].v = _mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0x88);
+    r[j + 8].v = _mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0xdd);
+    r[j + 12].v = _mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0xdd);
+  }
+}
+
+LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
+  const __m512 w0 = _mm512_castsi512_ps(w[0].v), w1 = _mm512_castsi512_ps(w[1].v);
+  const __m512 w2 = _mm512_castsi512_ps(w[2].v), w3 = _mm512_castsi512_ps(w[3].v);
+  const __m512 a = low_pairs(w0, w1), b = high_pairs(w0, w1), c = low_pairs(w2, w3), d = high_pairs(w2, w3);
+  // q[j]: quarter q holds lane 4q + j of all four words.
+  const __m512 q0 = _mm512_maskz_shuffle_ps(0xffff, a, c, 0x44), q1 = _mm512_maskz_shuffle_ps(0xffff, a, c, 0xee);
+  const __m512 q2 = _mm512_maskz_shuffle_ps(0xffff, b, d, 0x44), q3 = _mm512_maskz_shuffle_ps(0xffff, b, d, 0xee);
+  const __m512 even01 = _mm512_maskz_shuffle_f32x4(0xffff, q0, q1, 0x88), odd01 = _mm512_maskz_shuffle_f32x4(0xffff, q0, q1, 0xdd);
+  const __m512 even23 = _mm512_maskz_shuffle_f32x4(0xffff, q2, q3, 0x88), odd23 = _mm512_maskz_shuffle_f32x4(0xffff, q2, q3, 0xdd);
+  w[0].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0x88));
+  w[1].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0x88));
+  w[2].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0xdd));
+  w[3].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0xdd));
+}
+
+// --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
+constexpr int kTileRows = 14, kTileVecs = 2;
+constexpr int64_t kBlockK = 256;
+
+}  // namespace lowrank::avx512

@@ -1,0 +1,79 @@
+// The micro-kernel: one register tile of C over one block of K, and the table of its ragged variants.
+
+constexpr int64_t kTileCols = kTileVecs * kWidth;
+
+struct TileCall {
+  int64_t k;
+  const float* a;   // packed: element (row, k) at a[k * kTileRows + row]; in place: at a[row * lda + k]
+  int64_t lda;      // in place only
+  const float* b;   // packed: element (k, column) at b[k * kTileCols + column]
+  float* c;
+  int64_t ldc, cols;
+  const float* bias;  // added when C is first written; null: none
+  bool accumulate;    // C already holds the earlier blocks of K
+};
+
+/// C[Rows, cols] (+)= A B, where Rows <= kTileRows and cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
+template <int Rows, int Vecs, bool PackedA>
+LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
+  const float *a = t.a, *b = t.b;
+  const int64_t row_step = PackedA ? 1 : t.lda, k_step = PackedA ? kTileRows : 1;
+  for (int r = 0; r < Rows; ++r) {
+    prefetch(t.c + r * t.ldc);
+    prefetch(t.c + r * t.ldc + lesser(t.cols, Vecs * kWidth) - 1);
+  }
+  Vec sum[Rows][Vecs];
+  LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+    LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero();
+  }
+  LOWRANK_UNROLL(4) for (int64_t k = 0; k < t.k; ++k) {
+    Vec column[Vecs];
+    LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
+    LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+      const Vec row = broadcast(a[r * row_step]);
+      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+    }
+    a += k_step;
+    b += kTileCols;
+  }
+  LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) {
+    const int64_t n = t.cols - v * kWidth;
+    if (n >= kWidth) {
+      const Vec bias = t.bias ? load(t.bias + v * kWidth) : zero();
+      LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+        float* c = t.c + r * t.ldc + v * kWidth;
+        store(c, add(sum[r][v], t.accumulate ? load(c) : bias));
+      }
+    } else if (n > 0) {
+      const Vec bias = t.bias ? load_first(t.bias + v * kWidth, n) : zero();
+      LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+        float* c = t.c + r * t.ldc + v * kWidth;
+        store_first(c, add(sum[r][v], t.accumulate ? load_first(c, n) : bias), n);
+      }
+    }
+  }
+}
+
+using TileFunction = void (*)(const TileCall&);
+
+/// of[packed][rows - 1][vectors - 1]
+struct TileTable {
+  TileFunction of[2][kTileRows][kTileVecs];
+};
+
+template <int Rows>
+constexpr void fill_tile_rows(TileTable& table) {
+  table.of[0][Rows - 1][0] = multiply_tile<Rows, 1, false>;
+  table.of[0][Rows - 1][1] = multiply_tile<Rows, 2, false>;
+  table.of[1][Rows - 1][0] = multiply_tile<Rows, 1, true>;
+  table.of[1][Rows - 1][1] = multiply_tile<Rows, 2, true>;
+  if constexpr (Rows > 1) fill_tile_rows<Rows - 1>(table);
+}
+
+constexpr TileTable make_tile_table() {
+  TileTable table{};
+  fill_tile_rows<kTileRows>(table);
+  return table;
+}
+
+constexpr TileTable kTiles = make_tile_table();

@@ -1,0 +1,30 @@
+/**
+ * @file `npx vitest` runs every test on the best backend. `npm test` (scripts/test.mjs) names the machine's other backends in
+ * LOWRANK_TEST_BACKENDS: each becomes a project that repeats the tests whose answer depends on the kernels.
+ */
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const dependsOnKernels = ["test/ops*.test.ts", "test/ops/**/*.test.ts", "test/**/*.backends.test.ts"];
+const package_ = "test/package.test.ts";
+const otherBackends = (process.env["LOWRANK_TEST_BACKENDS"] ?? "").split(",").filter((name) => name !== "");
+
+export default defineConfig({
+  resolve: { alias: [{ find: /^lowrank$/, replacement: fileURLToPath(new URL("lib/index.ts", import.meta.url)) }] },
+  test: {
+    // A fork per file: an addon that crashes fails one file, not the run.
+    pool: "forks",
+    // Ten minutes mean "it hangs"; no test asserts its own speed.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    execArgv: ["--expose-gc"],
+    projects: [
+      { extends: true, test: { name: "main", include: ["test/**/*.test.ts"], exclude: [package_, "test/fixtures/**"] } },
+      { extends: true, test: { name: "package", include: [package_] } },
+      ...otherBackends.map((backend) => ({
+        extends: true as const,
+        test: { name: backend, include: dependsOnKernels, env: { LOWRANK_BACKEND: backend } },
+      })),
+    ],
+  },
+});
