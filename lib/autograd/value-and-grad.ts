@@ -25,19 +25,25 @@ export function valueAndGrad<T extends Tensor>(fn: () => T, options: GradientOpt
   nextDraw();
   const tape = new Tape(options.parameters === undefined ? undefined : new Set(options.parameters));
   try {
-    const loss = runScope("valueAndGrad", () => withTape(tape, fn));
-    if (!(loss instanceof Tensor) || loss.size !== 1) {
-      const found = loss instanceof Tensor ? `a tensor ${shapeText(loss.shape)}` : String(loss);
-      throw new LowrankError("NOT_SCALAR", `valueAndGrad: the function must return a tensor with one element, found ${found}`);
-    }
-    if (tape.targetOf(loss) === undefined) {
-      throw new LowrankError("NO_GRADIENT", "valueAndGrad: the result does not depend on any trainable parameter. Was the module frozen, or its output not used?");
-    }
-    const seed = outsideScopes(() => empty(loss.shape, "f32"));
-    fill(seed, 1);
-    tape.walk(loss.id, seed);
-    return loss;
+    return runScope("valueAndGrad", fn, (run) => {
+      const loss = withTape(tape, run);
+      checkLoss(loss, tape);
+      const seed = outsideScopes(() => empty(loss.shape, "f32"));
+      fill(seed, 1);
+      tape.walk(loss.id, seed);
+      return loss;
+    });
   } finally {
     tape.release();
+  }
+}
+
+function checkLoss(loss: unknown, tape: Tape): void {
+  if (!(loss instanceof Tensor) || loss.size !== 1) {
+    const found = loss instanceof Tensor ? `a tensor ${shapeText(loss.shape)}` : String(loss);
+    throw new LowrankError("NOT_SCALAR", `valueAndGrad: the function must return a tensor with one element, found ${found}`);
+  }
+  if (tape.targetOf(loss) === undefined) {
+    throw new LowrankError("NO_GRADIENT", "valueAndGrad: the result does not depend on any trainable parameter. Was the module frozen, or its output not used?");
   }
 }

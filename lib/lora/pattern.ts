@@ -3,7 +3,7 @@
  * that the pattern can be in are advanced together, one character at a time (Thompson 1968), so no pattern can make it slow.
  */
 import { LowrankError, quoted } from "../native/errors.js";
-import { anyButNewline, type CharSet, contains, isWordChar, literal } from "./pattern-chars.js";
+import { type CharSet, contains, isWordChar } from "./pattern-chars.js";
 import { type Assertion, type PatternNode, parsePattern } from "./pattern-parser.js";
 
 /** A compiled pattern. */
@@ -22,10 +22,12 @@ export interface Pattern {
 export class StepBudget {
   steps = 0;
   /** @param limit more steps than this are an error; the default is about a second's work */
-  constructor(readonly limit = 100_000_000) {}
+  constructor(readonly limit = 20_000_000) {}
 }
 
 const maxStates = 20_000;
+const dot = 0x2e;
+const lineFeed = 0x0a;
 
 /**
  * Compiles a pattern. Supported: literals, escapes, `.`, sets, groups (also named and comments), `|`, `* + ? {m} {m,} {,n} {m,n}` and their lazy
@@ -44,10 +46,7 @@ export function compilePattern(source: string, label = "pattern"): Pattern {
  * @throws LowrankError as {@link compilePattern}
  */
 export function compileSuffixPattern(source: string, label = "pattern"): Pattern {
-  const anything: PatternNode = { kind: "repeat", body: { kind: "chars", set: anyButNewline }, min: 0, max: Number.POSITIVE_INFINITY };
-  const dot: PatternNode = { kind: "chars", set: literal(".".charCodeAt(0)) };
-  const prefix: PatternNode = { kind: "repeat", body: { kind: "sequence", items: [anything, dot] }, min: 0, max: 1 };
-  return new Program(source, { kind: "sequence", items: [prefix, parsePattern(source, label)] }, label);
+  return new Program(source, parsePattern(source, label), label, true);
 }
 
 type Instruction =
@@ -64,6 +63,7 @@ class Program implements Pattern {
     readonly source: string,
     node: PatternNode,
     private readonly label: string,
+    private readonly mayStartAfterDot = false,
   ) {
     const size = sizeOf(node) + 1;
     if (size > maxStates) throw this.tooComplex(`would need ${size > 1e15 ? "more than 1e15" : size} states; at most ${maxStates} are allowed`);
@@ -79,12 +79,15 @@ class Program implements Pattern {
     const chars = Array.from(text, (char) => char.codePointAt(0) as number);
     const seen = new Int32Array(this.code.length).fill(-1);
     let entries = [0];
-    for (let position = 0; position < chars.length && entries.length > 0; position++) {
+    let mayStart = this.mayStartAfterDot;
+    for (let position = 0; position < chars.length && (mayStart || entries.length > 0); position++) {
       const next: number[] = [];
       for (const index of this.reach(entries, chars, position, seen, budget)) {
         const instruction = this.code[index] as Instruction;
         if (instruction.op === "chars" && contains(instruction.set, chars[position] as number)) next.push(index + 1);
       }
+      mayStart &&= chars[position] !== lineFeed;
+      if (mayStart && chars[position] === dot) next.push(0);
       entries = next;
     }
     return this.reach(entries, chars, chars.length, seen, budget).some((index) => this.code[index]?.op === "match");
@@ -180,7 +183,7 @@ function sum(nodes: readonly PatternNode[]): number {
 function holds(at: Assertion, chars: readonly number[], position: number): boolean {
   if (at === "start") return position === 0;
   if (at === "end") return position === chars.length;
-  if (at === "endOrLastNewline") return position === chars.length || (position === chars.length - 1 && chars[position] === 0x0a);
+  if (at === "endOrLastNewline") return position === chars.length || (position === chars.length - 1 && chars[position] === lineFeed);
   if (chars.length === 0) return false;
   return (isWordChar(chars[position - 1]) !== isWordChar(chars[position])) === (at === "wordBoundary");
 }

@@ -4,7 +4,7 @@
  */
 import type { JsonNode } from "../io/json-scanner.js";
 import { fileError, quoted } from "../native/errors.js";
-import { PeftFields } from "./peft-fields.js";
+import { describe, PeftFields } from "./peft-fields.js";
 import type { TargetModule } from "./targets.js";
 
 /** The fields of an adapter_config.json that lowrank honours; the comments name PEFT's defaults. */
@@ -106,8 +106,9 @@ export function readPeftConfig(bytes: Uint8Array, file: string): { config: PeftC
   const fields = new PeftFields(bytes, file);
   const type = fields.node("peft_type");
   if (type === undefined) throw fields.missing("peft_type", '"LORA"');
-  if (type.kind !== "string" || type.value !== "LORA")
-    throw fields.error("ADAPTER_UNSUPPORTED_TYPE", type, '"peft_type" is not "LORA", the one type that can be read');
+  if (type.kind !== "string" || type.value !== "LORA") {
+    throw fields.error("ADAPTER_UNSUPPORTED_TYPE", type, `"peft_type" is ${describe(type)}; only "LORA" can be read`);
+  }
   checkFeatures(fields);
   const config: PeftConfig = {
     r: fields.integer("r", 1, maxRank, defaultPeftConfig.r),

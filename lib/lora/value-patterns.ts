@@ -79,5 +79,5 @@ function entriesOf(patterns: ValuePatterns): [string, number][] {
 
 /** A key that matches this path and no other. */
 function wholePath(path: string): string {
-  return `^${path.replace(/[\\^$.*+?()[\]{}|#&~\s-]/g, "\\$&")}`;
+  return `^${path.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}`;
 }

@@ -34,16 +34,22 @@ export function refusePromise(what: string, value: unknown): void {
 
 const isAsync = (fn: unknown): boolean => typeof fn === "function" && fn.constructor.name === "AsyncFunction";
 
-/** Runs `fn` with a scope of its own; `keep` are the tensors of its result. */
-export function runScope<T>(what: string, fn: () => T): T {
+/**
+ * Runs the caller's function `fn` with a scope of its own. `around` does more in the same scope: it gets `fn`, refusing promises, and gives
+ * the result. What an error leaves behind is freed too.
+ */
+export function runScope<T>(what: string, fn: () => T, around: (run: () => T) => T = (run) => run()): T {
   if (isAsync(fn)) refusePromise(what, { then: () => undefined });
   const scope = new Scope(current);
   current = scope;
   let kept = new Set<unknown>();
   try {
-    const result = fn();
-    if (result instanceof Promise) result.catch(() => undefined);
-    refusePromise(what, result);
+    const result = around(() => {
+      const value = fn();
+      if (value instanceof Promise) value.catch(() => undefined);
+      refusePromise(what, value);
+      return value;
+    });
     kept = new Set(tensorsIn(result));
     return result;
   } finally {

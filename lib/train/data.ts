@@ -75,18 +75,13 @@ export class BatchSource<T> {
 
   #batch(item: T, index: number): Batch<T> {
     const tensors = tensorsIn(item);
-    const count = this.options.count?.(item) ?? tensors[0]?.shape[0] ?? 1;
-    if (!(Number.isFinite(count) && count > 0)) {
-      throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, { actual: count });
-    }
-    const keep = this.#keep;
-    return {
-      item,
-      count,
-      dispose: () => {
-        if (!keep) for (const tensor of tensors) tensor.dispose();
-      },
+    const dispose = (): void => {
+      if (!this.#keep) for (const tensor of tensors) tensor.dispose();
     };
+    const count = this.options.count?.(item) ?? tensors[0]?.shape[0] ?? 1;
+    if (Number.isFinite(count) && count > 0) return { item, count, dispose };
+    dispose();
+    throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, { actual: count });
   }
 }
 

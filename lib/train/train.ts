@@ -170,7 +170,6 @@ class Run<T> {
       let done = 0;
       for await (const group of groups(this.source.epoch(epoch), accumulate)) {
         done += group.length;
-        guard.check();
         const fraction = this.#batchesPerEpoch === undefined ? epoch : epoch + done / this.#batchesPerEpoch;
         const event = await this.#step(guard, record, flat, group, step++, fraction);
         if (step === 1) yield* this.#unusedParameters();
@@ -190,9 +189,14 @@ class Run<T> {
     const started = performance.now();
     const settings = { seed, step, micro: 0, learningRate, weightDecay, maxGradNorm, gradientDivisor: examples, ...optimizer.corrections(step) };
     const results = await engine().as(guard.owner, () => {
-      record.begin(settings);
-      this.#submit(record, flat, group);
-      return record.results();
+      try {
+        guard.check();
+        record.begin(settings);
+        this.#submit(record, flat, group);
+        return record.results();
+      } finally {
+        for (const batch of group) batch.dispose();
+      }
     });
     const loss = results.lossSum / examples;
     if (results.halted) throw nonFinite(step + 1, loss, results, flat, examples);
@@ -215,16 +219,12 @@ class Run<T> {
   #submit(record: StepRecord, flat: FlatParameters, group: readonly Batch<T>[]): void {
     const { kernels } = engine();
     flat.zeroGradients();
-    try {
-      group.forEach((batch, micro) => {
-        if (micro > 0) record.setMicro(micro);
-        const loss = withRecord(record, () => this.#backward(batch));
-        kernels.record_loss(record, loss);
-        loss.dispose();
-      });
-    } finally {
-      for (const batch of group) batch.dispose();
-    }
+    group.forEach((batch, micro) => {
+      if (micro > 0) record.setMicro(micro);
+      const loss = withRecord(record, () => this.#backward(batch));
+      kernels.record_loss(record, loss);
+      loss.dispose();
+    });
     kernels.grad_squares(record, flat.gradients, 0);
     kernels.step_gate(record);
     this.plan.optimizer.submit(kernels, record, { values: flat.values, gradients: flat.gradients, state: flat.state, decayed: flat.decayed });
