@@ -22,11 +22,12 @@
 #endif
 
 #if defined(__GNUC__)
-#define LOWRANK_INLINE static inline __attribute__((always_inline))
+#define LOWRANK_INLINE_MEMBER inline __attribute__((always_inline))
 #define LOWRANK_NOINLINE __attribute__((noinline))
 #define LOWRANK_UNROLL(n) LOWRANK_PRAGMA(GCC unroll n)
 #else
-#define LOWRANK_INLINE static __forceinline
+#define LOWRANK_INLINE_MEMBER __forceinline
 #define LOWRANK_NOINLINE __declspec(noinline)
 #define LOWRANK_UNROLL(n)
 #endif
+#define LOWRANK_INLINE static LOWRANK_INLINE_MEMBER

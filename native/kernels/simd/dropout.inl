@@ -40,3 +40,30 @@ LOWRANK_INLINE void dropout_factors(const Dropout& d, uint64_t counter, float* f
     store(factors + i * kWidth, select(at_least(unit, broadcast(d.p)), broadcast(d.factor), zero()));
   }
 }
+
+/// y[j] = x[j] * factor of element `first` + j; y may be x
+void drop_span(const Dropout& d, float* y, const float* x, int64_t first, int64_t n) {
+  float factors[kPhiloxBlock];
+  for (int64_t j = 0; j < n;) {
+    const int64_t skip = j == 0 ? first % 4 : 0, m = lesser(kPhiloxBlock - skip, n - j);
+    dropout_factors(d, static_cast<uint64_t>((first + j) / 4), factors);
+    for (int64_t i = 0; i < m; i += kWidth) {
+      const int64_t lanes = lesser(kWidth, m - i);
+      if (lanes == kWidth) {
+        store(y + j + i, mul(load(x + j + i), load(factors + skip + i)));
+      } else {
+        store_first(y + j + i, mul(load_first(x + j + i, lanes), load_first(factors + skip + i, lanes)), lanes);
+      }
+    }
+    j += m;
+  }
+}
+
+/// y = dropout of x; y may be x. Elements are counted over the unpadded matrix.
+Status drop_matrix(Context& ctx, const View& y, const View& x, const Dropout& d) {
+  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
+    drop_span(d, y.row<float>(r) + begin, x.row<const float>(r) + begin, r * x.cols + begin, end - begin);
+  });
+}
+
+Status dropout(Context& ctx, Out y, In x, In record, f32 p, u64 site) { return drop_matrix(ctx, y, x, make_dropout(record, p, site)); }

@@ -47,7 +47,7 @@ Plan make_plan(const Product& p) {
   return plan;
 }
 
-int64_t product_scratch(const Product& p) {
+int64_t multiply_scratch(const Product& p) {
   const Plan plan = make_plan(p);
   return Scratch::bytes(plan.group * (plan.a_floats + plan.b_floats));
 }
@@ -148,7 +148,7 @@ Status run_block(Context& ctx, Block& block, bool with_b) {
                    [&](int64_t i) { multiply_block_tile(block, i); });
 }
 
-/// Computes the product. `scratch` has product_scratch(p) bytes.
+/// Computes the product. `scratch` has multiply_scratch(p) bytes.
 Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return {};
   const Plan plan = make_plan(p);

@@ -18,15 +18,54 @@ Status run_tiles(Context& ctx, int64_t n, int64_t work, Body&& body) {
   return {};
 }
 
-/// A slice of scratch memory, cut off in order.
+constexpr int64_t kSpan = 16384;  // elements of one task
+
+/// body(row, begin, end) for pieces of rows that cover rows x cols once; every piece begins at a multiple of kSpan.
+template <class Body>
+Status for_each_span(Context& ctx, int64_t rows, int64_t cols, const Body& body) {
+  if (rows <= 0 || cols <= 0) return {};
+  const int64_t height = greater(1, kSpan / cols), across = divide_up(cols, kSpan), down = divide_up(rows, height);
+  const auto task = [&](int64_t i) {
+    const int64_t begin = i % across * kSpan, end = lesser(cols, begin + kSpan);
+    const int64_t first = i / across * height, last = lesser(rows, first + height);
+    for (int64_t r = first; r < last; ++r) body(r, begin, end);
+  };
+  return run_tiles(ctx, across * down, rows * cols, task);
+}
+
+/// body(row) for every row of `work` elements.
+template <class Body>
+Status for_each_row(Context& ctx, int64_t rows, int64_t work, const Body& body) {
+  const int64_t height = greater(1, kSpan / greater(1, work));
+  const auto task = [&](int64_t i) {
+    for (int64_t r = i * height; r < lesser(rows, (i + 1) * height); ++r) body(r);
+  };
+  return run_tiles(ctx, divide_up(rows, height), rows * work, task);
+}
+
+/// The same elements as one long row, when they lie one after the other.
+View flat(View v) {
+  if (v.contiguous()) v.cols *= v.rows, v.rows = 1, v.ld = v.cols;
+  return v;
+}
+
+/// Scratch memory cut off in order; without memory it only counts.
 struct Scratch {
-  std::byte* at;
+  std::byte* base = nullptr;
+  int64_t used = 0;
 
   static constexpr int64_t bytes(int64_t floats) { return round_up(floats * 4, 64); }
 
   float* take(int64_t floats) {
-    float* p = reinterpret_cast<float*>(at);
-    at += bytes(floats);
+    float* p = base ? reinterpret_cast<float*>(base + used) : nullptr;
+    used += bytes(floats);
     return p;
   }
 };
+
+View matrix_of(float* data, int64_t rows, int64_t cols) {
+  View v;
+  v.data = reinterpret_cast<std::byte*>(data);
+  v.rows = rows, v.cols = cols, v.ld = cols;
+  return v;
+}

@@ -62,24 +62,6 @@ void pack_columns(const T* src, int64_t ld, int64_t outer, int64_t k, float* pan
   }
 }
 
-/// y[j] = x[j] * factor of element `first` + j
-void drop_span(const Dropout& d, float* y, const float* x, int64_t first, int64_t n) {
-  float factors[kPhiloxBlock];
-  for (int64_t j = 0; j < n;) {
-    const int64_t skip = j == 0 ? first % 4 : 0, m = lesser(kPhiloxBlock - skip, n - j);
-    dropout_factors(d, static_cast<uint64_t>((first + j) / 4), factors);
-    for (int64_t i = 0; i < m; i += kWidth) {
-      const int64_t lanes = lesser(kWidth, m - i);
-      if (lanes == kWidth) {
-        store(y + j + i, mul(load(x + j + i), load(factors + skip + i)));
-      } else {
-        store_first(y + j + i, mul(load_first(x + j + i, lanes), load_first(factors + skip + i, lanes)), lanes);
-      }
-    }
-    j += m;
-  }
-}
-
 /// The part of a block that one call packs: panels from outer index `outer0` on (`outer` of them are in the matrix), k in [k0, k0 + k).
 struct Window {
   int64_t batch, outer0, outer, k0, k;

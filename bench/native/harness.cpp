@@ -1,0 +1,79 @@
+#include "harness.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <stdexcept>
+
+namespace bench {
+
+namespace {
+
+double now_ns() {
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return n == 0 ? 0 : n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/// How many runs make a sample of about 15 ms.
+int runs_per_sample(const Row& row) {
+  const double begin = now_ns();
+  row.run();
+  const double one = std::max(1.0, now_ns() - begin);
+  return static_cast<int>(std::clamp(15e6 / one, 1.0, 100000.0));
+}
+
+double sample(const Row& row, int runs) {
+  const double begin = now_ns();
+  for (int i = 0; i < runs; ++i) row.run();
+  return (now_ns() - begin) / runs;
+}
+
+}  // namespace
+
+lowrank::ThreadPool& pool_of(int threads) {
+  static std::map<int, std::unique_ptr<lowrank::ThreadPool>> pools;
+  auto& pool = pools[threads];
+  if (!pool) pool = std::make_unique<lowrank::ThreadPool>(threads);
+  return *pool;
+}
+
+lowrank::Context context_of(int threads, int64_t scratch_bytes, std::shared_ptr<std::vector<std::byte>>& memory) {
+  memory = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(scratch_bytes) + 64);
+  auto address = reinterpret_cast<uintptr_t>(memory->data());
+  return {pool_of(threads), nullptr, memory->data() + (64 - address % 64) % 64};
+}
+
+void run_group(Group& group, int rounds) {
+  std::vector<int> runs;
+  for (Row& row : group) {
+    row.run();
+    const std::string wrong = row.verify();
+    if (!wrong.empty()) throw std::runtime_error(row.key() + ": " + wrong);
+    runs.push_back(runs_per_sample(row));
+  }
+  std::vector<std::vector<double>> times(group.size()), shares(group.size()), quotients(group.size());
+  for (int round = 0; round < rounds; ++round) {
+    const double peak = measure_peak(1);
+    for (size_t i = 0; i < group.size(); ++i) {
+      times[i].push_back(sample(group[i], runs[i]));
+      if (peak > 0) shares[i].push_back(group[i].flops / times[i].back() / (peak * group[i].threads));
+    }
+    for (size_t i = 0; i < group.size(); ++i) {
+      for (size_t j = 0; j < group.size() && !group[i].compared_with.empty(); ++j) {
+        if (group[j].key() == group[i].compared_with) quotients[i].push_back(times[i].back() / times[j].back());
+      }
+    }
+  }
+  for (size_t i = 0; i < group.size(); ++i) {
+    group[i].median_ns = median(times[i]);
+    group[i].share_of_peak = median(shares[i]);
+    group[i].quotient = median(quotients[i]);
+  }
+}
+
+}  // namespace bench

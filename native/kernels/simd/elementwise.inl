@@ -1,0 +1,177 @@
+// Element by element: one loop for functions of one argument, one for functions of two; the functions are in math.inl and below.
+
+template <class F>
+void map_span(float* y, const float* x, int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(x + i)));
+  if (i < n) store_first(y + i, f(load_first(x + i, n - i)), n - i);
+}
+
+/// y = f(a, b); b moves by one vector at a time, or is one element repeated (step 0).
+template <class F>
+void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t n, const F& f) {
+  int64_t i = 0;
+  if (b_step == 0) {
+    const Vec same = broadcast(*b);
+    for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(a + i), same));
+    if (i < n) store_first(y + i, f(load_first(a + i, n - i), same), n - i);
+    return;
+  }
+  for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(a + i), load(b + i)));
+  if (i < n) store_first(y + i, f(load_first(a + i, n - i), load_first(b + i, n - i)), n - i);
+}
+
+template <class F>
+Status map(Context& ctx, View y, View x, const F& f) {
+  if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
+  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
+    map_span(y.row<float>(r) + begin, x.row<const float>(r) + begin, end - begin, f);
+  });
+}
+
+/// y = f(a, b), where b has a's shape, or is one row, or one element.
+template <class F>
+Status map(Context& ctx, View y, View a, View b, const F& f) {
+  const bool same = b.rows == a.rows && b.cols == a.cols, element = !same && b.cols != a.cols;
+  if (y.contiguous() && a.contiguous() && (element || (same && b.contiguous()))) {
+    y = flat(y), a = flat(a);
+    if (same) b = flat(b);
+  }
+  const int64_t row_step = same ? b.ld : 0, column_step = element ? 0 : 1;
+  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
+    const float* rhs = b.row<const float>(0) + r * row_step + begin * column_step;
+    map_span(y.row<float>(r) + begin, a.row<const float>(r) + begin, rhs, column_step, end - begin, f);
+  });
+}
+
+struct Same {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return x; }
+};
+struct Sum {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec a, Vec b) const { return add(a, b); }
+};
+struct Times {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec a, Vec b) const { return mul(a, b); }
+};
+struct Scaled {
+  float factor;
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), x); }
+};
+struct Relu {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return max(zero(), x); }  // max gives x when it is NaN
+};
+struct ReluBackward {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec dy, Vec x) const { return select(at_least(zero(), x), zero(), dy); }
+};
+
+#define LOWRANK_ACTIVATION(Name, value, slope)                                              \
+  struct Name {                                                                             \
+    LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return value(x); }                  \
+  };                                                                                        \
+  struct Name##Backward {                                                                   \
+    LOWRANK_INLINE_MEMBER Vec operator()(Vec dy, Vec x) const { return mul(dy, slope(x)); } \
+  };
+LOWRANK_ACTIVATION(Silu, silu, silu_slope)
+LOWRANK_ACTIVATION(Gelu, gelu, gelu_slope)
+LOWRANK_ACTIVATION(GeluTanh, gelu_tanh, gelu_tanh_slope)
+#undef LOWRANK_ACTIVATION
+
+/// db = dy, or dy * times, summed over what was broadcast when db has fewer elements.
+Status reduce_to(Context& ctx, const View& db, const View& dy, const View& times) {
+  if (db.rows == dy.rows && db.cols == dy.cols) return times ? map(ctx, db, dy, times, Times{}) : map(ctx, db, dy, Same{});
+  if (db.cols == dy.cols) return column_sums(ctx, db, dy, times, dy.rows, 1.0f);
+  return matrix_sum(ctx, db.row<float>(0), dy, times);
+}
+
+Status add_forward(Context& ctx, Out y, In a, In b) { return map(ctx, y, a, b, Sum{}); }
+
+Status add_backward(Context& ctx, Out da, Out db, In dy) {
+  Status status;
+  if (da) status = map(ctx, da, dy, Same{});
+  if (db && status.ok()) status = reduce_to(ctx, db, dy, View{});
+  return status;
+}
+
+Status mul_forward(Context& ctx, Out y, In a, In b) { return map(ctx, y, a, b, Times{}); }
+
+Status mul_backward(Context& ctx, Out da, Out db, In dy, In a, In b) {
+  Status status;
+  if (da) status = map(ctx, da, dy, b, Times{});
+  if (db && status.ok()) status = reduce_to(ctx, db, dy, a);
+  return status;
+}
+
+Status scale(Context& ctx, Out y, In x, f32 factor) { return map(ctx, y, x, Scaled{factor}); }
+Status accumulate(Context& ctx, InOut y, In x) { return map(ctx, y, y, x, Sum{}); }
+Status relu_forward(Context& ctx, Out y, In x) { return map(ctx, y, x, Relu{}); }
+Status relu_backward(Context& ctx, Out dx, In dy, In x) { return map(ctx, dx, dy, x, ReluBackward{}); }
+Status silu_forward(Context& ctx, Out y, In x) { return map(ctx, y, x, Silu{}); }
+Status silu_backward(Context& ctx, Out dx, In dy, In x) { return map(ctx, dx, dy, x, SiluBackward{}); }
+Status gelu_forward(Context& ctx, Out y, In x, bool tanh) { return tanh ? map(ctx, y, x, GeluTanh{}) : map(ctx, y, x, Gelu{}); }
+
+Status gelu_backward(Context& ctx, Out dx, In dy, In x, bool tanh) {
+  return tanh ? map(ctx, dx, dy, x, GeluTanhBackward{}) : map(ctx, dx, dy, x, GeluBackward{});
+}
+
+// --- fill and cast ---
+
+void fill_span(float* y, float value, int64_t n) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, broadcast(value));
+  if (i < n) store_first(y + i, broadcast(value), n - i);
+}
+
+Status fill(Context& ctx, Out y, f32 value) {
+  const View whole = flat(y);
+  return for_each_span(ctx, whole.rows, whole.cols,
+                       [&](int64_t r, int64_t begin, int64_t end) { fill_span(whole.row<float>(r) + begin, value, end - begin); });
+}
+
+LOWRANK_INLINE float number(int32_t x) { return static_cast<float>(x); }
+LOWRANK_INLINE float number(uint8_t x) { return static_cast<float>(x); }
+
+template <class To, class From>
+void cast_span(To* y, const From* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, load(x + i));
+  if (i < n) store_first(y + i, load_first(x + i, n - i), n - i);
+}
+
+template <class From>
+void cast_integers(float* y, const From* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = number(x[i]);
+}
+
+void cast_span(float* y, const int32_t* x, int64_t n) { cast_integers(y, x, n); }
+void cast_span(float* y, const uint8_t* x, int64_t n) { cast_integers(y, x, n); }
+
+template <class To, class From>
+Status cast_as(Context& ctx, View y, View x) {
+  if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
+  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
+    cast_span(y.row<To>(r) + begin, x.row<const From>(r) + begin, end - begin);
+  });
+}
+
+template <class From>
+Status cast_from(Context& ctx, const View& y, const View& x) {
+  if (y.dtype == DType::bf16) return cast_as<bf16, From>(ctx, y, x);
+  if (y.dtype == DType::f16) return cast_as<f16, From>(ctx, y, x);
+  return cast_as<float, From>(ctx, y, x);
+}
+
+Status cast(Context& ctx, Out y, In x) {
+  switch (x.dtype) {
+    case DType::f32:
+      return cast_from<float>(ctx, y, x);
+    case DType::bf16:
+      return cast_from<bf16>(ctx, y, x);
+    case DType::f16:
+      return cast_from<f16>(ctx, y, x);
+    case DType::i32:
+      return cast_as<float, int32_t>(ctx, y, x);
+    case DType::u8:
+      return cast_as<float, uint8_t>(ctx, y, x);
+  }
+  return {};
+}

@@ -1,0 +1,138 @@
+// Products with one to three rows (decoding): every weight is used once or twice, so the weights are read in place, once, in order.
+
+constexpr int64_t kFewRows = 3;
+constexpr int64_t kDotColumns = 4, kDotTask = 64;  // columns computed side by side; columns of one task
+constexpr int64_t kAxpyTask = 512;                 // columns of one task
+
+bool is_few_dots(const Product& p) {
+  const bool plain = !p.segments[0].a.dropout && !p.segments[0].b.dropout;
+  return plain && p.m <= kFewRows && p.segments[0].a.k_contiguous && p.segments[0].b.k_contiguous;
+}
+
+bool is_axpy(const Product& p) {
+  const bool plain = !p.segments[0].a.dropout && !p.segments[0].b.dropout;
+  return plain && p.m == 1 && p.segments[0].a.k_contiguous && !p.segments[0].b.k_contiguous;
+}
+
+/// out[row][column] += a[row] . b[column], for `Columns` rows of B from `b` on.
+template <int Rows, int Columns, class T>
+void add_dots(const float* a, int64_t lda, const T* b, int64_t ldb, int64_t k, float (&out)[kFewRows][kDotColumns]) {
+  Vec sum[Rows][Columns];
+  for (int r = 0; r < Rows; ++r) {
+    for (int c = 0; c < Columns; ++c) sum[r][c] = zero();
+  }
+  int64_t i = 0;
+  for (; i + kWidth <= k; i += kWidth) {
+    Vec x[Rows];
+    LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = load(a + r * lda + i);
+    LOWRANK_UNROLL(4) for (int c = 0; c < Columns; ++c) {
+      const Vec w = load(b + c * ldb + i);
+      LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
+    }
+  }
+  if (i < k) {
+    for (int c = 0; c < Columns; ++c) {
+      const Vec w = load_first(b + c * ldb + i, k - i);
+      for (int r = 0; r < Rows; ++r) sum[r][c] = fma(load_first(a + r * lda + i, k - i), w, sum[r][c]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    for (int c = 0; c < Columns; ++c) out[r][c] += reduce_add(sum[r][c]);
+  }
+}
+
+template <int Rows, class T>
+void add_segment_dots(const Segment& s, int64_t batch, int64_t column, int64_t columns, float (&out)[kFewRows][kDotColumns]) {
+  const float* a = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
+  const T* b = reinterpret_cast<const T*>(s.b.data) + batch * s.b.batch_stride + column * s.b.ld;
+  if (columns == kDotColumns) return add_dots<Rows, kDotColumns>(a, s.a.ld, b, s.b.ld, s.k, out);
+  for (int64_t c = 0; c < columns; ++c) {
+    float one[kFewRows][kDotColumns] = {};
+    add_dots<Rows, 1>(a, s.a.ld, b + c * s.b.ld, s.b.ld, s.k, one);
+    for (int r = 0; r < Rows; ++r) out[r][c] += one[r][0];
+  }
+}
+
+template <int Rows>
+void dot_task(const Product& p, int64_t batch, int64_t begin, int64_t end) {
+  for (int64_t column = begin; column < end; column += kDotColumns) {
+    const int64_t columns = lesser(kDotColumns, end - column);
+    float out[kFewRows][kDotColumns] = {};
+    for (const Segment& s : p.segments) {
+      if (s.k == 0) continue;
+      if (s.b.dtype == DType::bf16) {
+        add_segment_dots<Rows, bf16>(s, batch, column, columns, out);
+      } else if (s.b.dtype == DType::f16) {
+        add_segment_dots<Rows, f16>(s, batch, column, columns, out);
+      } else {
+        add_segment_dots<Rows, float>(s, batch, column, columns, out);
+      }
+    }
+    for (int r = 0; r < Rows; ++r) {
+      float* c = p.c + batch * p.c_batch_stride + r * p.ldc + column;
+      for (int64_t j = 0; j < columns; ++j) c[j] = out[r][j] + (p.accumulate ? c[j] : p.bias ? p.bias[column + j] : 0.0f);
+    }
+  }
+}
+
+void few_dots_task(const Product& p, int64_t task) {
+  const int64_t per_matrix = divide_up(p.n, kDotTask), batch = task / per_matrix, begin = task % per_matrix * kDotTask;
+  const int64_t end = lesser(p.n, begin + kDotTask);
+  if (p.m == 1) dot_task<1>(p, batch, begin, end);
+  if (p.m == 2) dot_task<2>(p, batch, begin, end);
+  if (p.m == 3) dot_task<3>(p, batch, begin, end);
+}
+
+/// y[0 .. n) += sum over Rows of x[row] * b[row, 0 .. n)
+template <int Rows, class T>
+void add_scaled_rows(const float* x, const T* b, int64_t ldb, int64_t n, float* y) {
+  for (int64_t j = 0; j < n; j += kWidth) {
+    const int64_t lanes = n - j;
+    Vec sum = lanes >= kWidth ? load(y + j) : load_first(y + j, lanes);
+    LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) {
+      const T* row = b + r * ldb + j;
+      sum = fma(broadcast(x[r]), lanes >= kWidth ? load(row) : load_first(row, lanes), sum);
+    }
+    if (lanes >= kWidth) {
+      store(y + j, sum);
+    } else {
+      store_first(y + j, sum, lanes);
+    }
+  }
+}
+
+template <class T>
+void add_segment_rows(const Segment& s, int64_t batch, int64_t column, int64_t n, float* y) {
+  const float* x = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
+  const T* b = reinterpret_cast<const T*>(s.b.data) + batch * s.b.batch_stride + column;
+  int64_t k = 0;
+  for (; k + 4 <= s.k; k += 4) add_scaled_rows<4>(x + k, b + k * s.b.ld, s.b.ld, n, y);
+  for (; k < s.k; ++k) add_scaled_rows<1>(x + k, b + k * s.b.ld, s.b.ld, n, y);
+}
+
+void axpy_task(const Product& p, int64_t task) {
+  const int64_t per_matrix = divide_up(p.n, kAxpyTask), batch = task / per_matrix, column = task % per_matrix * kAxpyTask;
+  const int64_t n = lesser(kAxpyTask, p.n - column);
+  float* y = p.c + batch * p.c_batch_stride + column;
+  for (int64_t j = 0; j < n && !p.accumulate; ++j) y[j] = p.bias ? p.bias[column + j] : 0.0f;
+  for (const Segment& s : p.segments) {
+    if (s.k == 0) continue;
+    if (s.b.dtype == DType::bf16) {
+      add_segment_rows<bf16>(s, batch, column, n, y);
+    } else if (s.b.dtype == DType::f16) {
+      add_segment_rows<f16>(s, batch, column, n, y);
+    } else {
+      add_segment_rows<float>(s, batch, column, n, y);
+    }
+  }
+}
+
+/// Computes a product by the path that suits its shape. `scratch` has `product_scratch(p)` bytes.
+Status compute(Context& ctx, const Product& p, std::byte* scratch) {
+  const int64_t work = 2 * p.batch * p.m * p.n * (p.segments[0].k + p.segments[1].k);
+  if (is_few_dots(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kDotTask), work, [&](int64_t i) { few_dots_task(p, i); });
+  if (is_axpy(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kAxpyTask), work, [&](int64_t i) { axpy_task(p, i); });
+  return multiply(ctx, p, scratch);
+}
+
+int64_t product_scratch(const Product& p) { return is_few_dots(p) || is_axpy(p) ? 0 : multiply_scratch(p); }

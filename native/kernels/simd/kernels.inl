@@ -1,0 +1,28 @@
+// Everything of this folder, in order of need; included inside an ISA's namespace.
+#include "kernels/simd/helpers.inl"
+
+#include "kernels/simd/math.inl"
+
+#include "kernels/simd/reductions.inl"
+
+#include "kernels/simd/elementwise.inl"
+
+#include "kernels/simd/softmax.inl"
+
+#include "kernels/simd/dropout.inl"
+
+#include "kernels/simd/training.inl"
+
+#include "kernels/simd/microkernel.inl"
+
+#include "kernels/simd/pack.inl"
+
+#include "kernels/simd/gemm.inl"
+
+#include "kernels/simd/few_rows.inl"
+
+#include "kernels/simd/products.inl"
+
+#include "kernels/simd/lora.inl"
+
+#include "kernels/simd/fill.inl"

@@ -1,0 +1,164 @@
+// exp, tanh and the activations, in f32, for every float. Polynomials are minimax fits (Remez); docs/kernels.md states the worst errors.
+// NaN gives NaN. Results below the smallest normal are rounded to subnormals, or to 0 where the thread flushes them.
+
+/// exp(x) = significand * 2^exponent, significand in [0.7, 1.42].
+struct Exp {
+  Vec significand;
+  IVec exponent;
+};
+
+LOWRANK_INLINE Vec power_of_two(IVec n) { return as_float(shift_left<23>(add(n, broadcast_int(127)))); }
+
+/// x * 2^n for n in [-250, 250], rounded once.
+LOWRANK_INLINE Vec scale_by_power(Vec x, IVec n) {
+  const IVec half = shift_right_signed<1>(n);
+  return mul(mul(x, power_of_two(half)), power_of_two(sub(n, half)));
+}
+
+/// exp(r) - 1 = r + r^2 q(r) for |r| <= ln(2) / 2.
+LOWRANK_INLINE Vec expm1_reduced(Vec r) {
+  Vec q = broadcast(0.000199621954065f);
+  q = fma(q, r, broadcast(0.00139432523837f));
+  q = fma(q, r, broadcast(0.00833321993106f));
+  q = fma(q, r, broadcast(0.0416663264462f));
+  q = fma(q, r, broadcast(0.166666669027f));
+  q = fma(q, r, broadcast(0.500000005318f));
+  return fma(mul(r, r), q, r);
+}
+
+/// r = x - n ln(2), with n = x / ln(2) rounded.
+LOWRANK_INLINE Vec reduce_by_ln2(Vec x, Vec& n) {
+  n = round_even(mul(x, broadcast(1.44269504f)));
+  return fnma(n, broadcast(-2.12194440e-4f), fnma(n, broadcast(0.693359375f), x));
+}
+
+/// exp(x + low), where low is small against x; x is cut to [-125, 90].
+LOWRANK_INLINE Exp exp_parts(Vec x, Vec low) {
+  x = max(broadcast(-125.0f), min(broadcast(90.0f), x));
+  Vec n;
+  const Vec r = add(reduce_by_ln2(x, n), low);
+  return {add(broadcast(1.0f), expm1_reduced(r)), to_int(n)};
+}
+
+LOWRANK_INLINE Vec exp(Vec x) {
+  const Exp e = exp_parts(x, zero());
+  return scale_by_power(e.significand, e.exponent);
+}
+
+/// tanh(x) = t / (t + 2) with t = exp(2|x|) - 1, formed without cancellation.
+LOWRANK_INLINE Vec tanh(Vec x) {
+  const Vec twice = min(broadcast(20.0f), add(absolute(x), absolute(x)));
+  Vec n;
+  const Vec p = expm1_reduced(reduce_by_ln2(twice, n)), power = power_of_two(to_int(n));
+  const Vec t = fma(power, p, sub(power, broadcast(1.0f)));
+  return with_sign(div(t, add(t, broadcast(2.0f))), x);
+}
+
+/// sigmoid(x + low) as e / (1 + e) or 1 / (1 + e) with e = exp(-|x + low|): both tails keep their relative precision.
+struct Sigmoid {
+  Exp tail;      // e
+  Vec denominator;
+  Mask negative;
+};
+
+LOWRANK_INLINE Sigmoid sigmoid_parts(Vec x, Vec low) {
+  const Mask negative = less(x, zero());
+  const Vec size = select(negative, x, sub(zero(), x)), rest = select(negative, low, sub(zero(), low));
+  const Exp e = exp_parts(size, rest);
+  return {e, add(broadcast(1.0f), scale_by_power(e.significand, e.exponent)), negative};
+}
+
+LOWRANK_INLINE Vec sigmoid(const Sigmoid& s) {
+  const Vec small = div(scale_by_power(s.tail.significand, s.tail.exponent), s.denominator);
+  return select(s.negative, small, div(broadcast(1.0f), s.denominator));
+}
+
+/// 1 - sigmoid
+LOWRANK_INLINE Vec co_sigmoid(const Sigmoid& s) {
+  const Vec small = div(scale_by_power(s.tail.significand, s.tail.exponent), s.denominator);
+  return select(s.negative, div(broadcast(1.0f), s.denominator), small);
+}
+
+/// x * sigmoid; the power of two comes last, so a result is right as long as it is a float itself.
+LOWRANK_INLINE Vec gate(Vec x, const Sigmoid& s) {
+  const Vec cut = max(broadcast(-125.0f), x);
+  const Vec small = scale_by_power(div(mul(cut, s.tail.significand), s.denominator), s.tail.exponent);
+  return select(s.negative, small, div(x, s.denominator));
+}
+
+LOWRANK_INLINE Vec silu(Vec x) { return gate(x, sigmoid_parts(x, zero())); }
+
+LOWRANK_INLINE Vec silu_slope(Vec x) {
+  const Sigmoid s = sigmoid_parts(x, zero());
+  const Vec cut = max(broadcast(-125.0f), min(broadcast(125.0f), x));
+  return fma(mul(cut, sigmoid(s)), co_sigmoid(s), sigmoid(s));
+}
+
+/// The tail of the normal distribution: cdf(-|x|) = significand * 2^exponent, as exp(-x^2 / 2) times a polynomial in (|x| - 3) / (|x| + 3).
+LOWRANK_INLINE Exp normal_tail(Vec x) {
+  const Vec size = min(broadcast(14.5f), absolute(x));
+  const Vec square = mul(size, size), rest = fms(size, size, square);
+  const Exp e = exp_parts(mul(broadcast(-0.5f), square), mul(broadcast(-0.5f), rest));
+  const Vec sum = add(size, broadcast(3.0f)), difference = sub(size, broadcast(3.0f));
+  const Vec t = div(difference, sum);
+  Vec g = broadcast(5.40985209272e-05f);
+  g = fma(g, t, broadcast(0.000115983667715f));
+  g = fma(g, t, broadcast(-0.00033986548078f));
+  g = fma(g, t, broadcast(-0.000984137209653f));
+  g = fma(g, t, broadcast(0.00290468713041f));
+  g = fma(g, t, broadcast(0.00613217114967f));
+  g = fma(g, t, broadcast(-0.0462133114253f));
+  g = fma(g, t, broadcast(0.123225022637f));
+  g = fma(g, t, broadcast(-0.206402618043f));
+  g = fma(g, t, broadcast(0.121513947714f));
+  return {mul(e.significand, g), e.exponent};
+}
+
+/// x cdf(x)
+LOWRANK_INLINE Vec gelu(Vec x) {
+  const Exp tail = normal_tail(x);
+  const Vec cut = max(broadcast(-14.5f), x);
+  const Vec small = scale_by_power(mul(cut, tail.significand), tail.exponent);
+  return select(less(x, zero()), small, select(less(broadcast(14.0f), x), x, sub(x, small)));
+}
+
+/// cdf(x) + x pdf(x)
+LOWRANK_INLINE Vec gelu_slope(Vec x) {
+  const Exp tail = normal_tail(x);
+  const Vec small = scale_by_power(tail.significand, tail.exponent);
+  const Vec cdf = select(less(x, zero()), small, sub(broadcast(1.0f), small));
+  const Vec cut = max(broadcast(-15.0f), min(broadcast(15.0f), x));
+  const Vec pdf = mul(broadcast(0.398942280401f), exp(mul(broadcast(-0.5f), mul(cut, cut))));
+  return fma(cut, pdf, cdf);
+}
+
+/// 2 sqrt(2/pi) (x + 0.044715 x^3) as high + low: exp would multiply a rounding error of the argument.
+LOWRANK_INLINE Vec gelu_tanh_argument(Vec x, Vec& low) {
+  const Vec c1 = broadcast(1.59576917f), c1_low = broadcast(-4.53406804e-08f);
+  const Vec c3 = broadcast(0.0713548139f), c3_low = broadcast(2.39883240e-09f);
+  const Vec square = mul(x, x), square_low = fms(x, x, square);
+  const Vec cubic = mul(c3, square), cubic_low = fma(c3, square_low, fma(c3_low, square, fms(c3, square, cubic)));
+  const Vec sum = add(c1, cubic), part = sub(sum, c1);
+  const Vec sum_low = add(add(sub(c1, sub(sum, part)), sub(cubic, part)), add(cubic_low, c1_low));
+  const Vec high = mul(x, sum);
+  low = fma(x, sum_low, fms(x, sum, high));
+  return high;
+}
+
+/// 0.5 x (1 + tanh(u)) = x sigmoid(2u)
+LOWRANK_INLINE Vec gelu_tanh(Vec x) {
+  const Vec cut = max(broadcast(-20.0f), min(broadcast(20.0f), x));
+  Vec low;
+  const Vec high = gelu_tanh_argument(cut, low);
+  return gate(x, sigmoid_parts(high, low));
+}
+
+/// s + x s (1 - s) 2u'
+LOWRANK_INLINE Vec gelu_tanh_slope(Vec x) {
+  const Vec cut = max(broadcast(-20.0f), min(broadcast(20.0f), x));
+  Vec low;
+  const Vec high = gelu_tanh_argument(cut, low);
+  const Sigmoid s = sigmoid_parts(high, low);
+  const Vec slope = fma(mul(broadcast(0.214064442f), cut), cut, broadcast(1.59576912f));
+  return fma(mul(mul(cut, slope), sigmoid(s)), co_sigmoid(s), sigmoid(s));
+}

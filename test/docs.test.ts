@@ -1,0 +1,59 @@
+/** Every code block of README.md and docs/ runs as a user would run it: pasted into a file of its own, importing the package by name. */
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const run = promisify(execFile);
+
+interface Block {
+  readonly place: string;
+  readonly language: string;
+  readonly code: string;
+}
+
+async function blocksOf(file: string): Promise<Block[]> {
+  const text = await readFile(join(root, file), "utf8");
+  return [...text.matchAll(/^```(js|ts)\n([\s\S]*?)^```/gm)].map(([, language = "", code = ""], i) => ({ place: `${file} block ${i + 1}`, language, code }));
+}
+
+const pages = ["README.md", ...(await readdir(join(root, "docs"))).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
+const blocks = (await Promise.all(pages.map(blocksOf))).flat();
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lowrank-docs-"));
+  await mkdir(join(folder, "node_modules"));
+  await symlink(root, join(folder, "node_modules", "lowrank"), "dir");
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe("documented examples", () => {
+  it("exist", () => {
+    expect(blocks.length).toBeGreaterThanOrEqual(6);
+  });
+
+  it.each(blocks.filter(({ language }) => language === "js"))("$place runs", async ({ code, place }) => {
+    const name = `${place.replace(/\W+/g, "-")}.${/\brequire\(/.test(code) ? "cjs" : "mjs"}`;
+    await writeFile(join(folder, name), code);
+    await run(process.execPath, [name], { cwd: folder });
+  });
+
+  it("TypeScript blocks compile", async () => {
+    const names = await Promise.all(
+      blocks
+        .filter(({ language }) => language === "ts")
+        .map(async ({ code, place }) => {
+          const name = `${place.replace(/\W+/g, "-")}.mts`;
+          await writeFile(join(folder, name), code);
+          return name;
+        }),
+    );
+    const options = "--ignoreConfig --noEmit --strict --target es2022 --module nodenext --skipLibCheck --types node --typeRoots".split(" ");
+    await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...options, join(root, "node_modules/@types"), ...names], { cwd: folder });
+  });
+});
