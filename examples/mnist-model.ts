@@ -68,10 +68,14 @@ export class ImageBatches implements IndexedData<ImageBatch> {
   }
 }
 
+/** Holds the pixels of one batch: `tensor` copies them at once, so every batch can use the same array. */
+let pixelsOfBatch = new Float32Array(0);
+
 /** Pixels become (x / 255 − 0.5) / 0.5. */
 function batchOf(set: LabelledImages, indexes: readonly number[], change?: (image: Uint8Array, index: number) => Uint8Array): ImageBatch {
   const pixels = set.rows * set.cols;
-  const x = new Float32Array(indexes.length * pixels);
+  if (pixelsOfBatch.length < indexes.length * pixels) pixelsOfBatch = new Float32Array(indexes.length * pixels);
+  const x = pixelsOfBatch.subarray(0, indexes.length * pixels);
   indexes.forEach((index, row) => {
     const stored = set.images.subarray(index * pixels, (index + 1) * pixels);
     const image = change === undefined ? stored : change(stored, index);

@@ -25,7 +25,7 @@ export const SERIES_STYLES = 8;
 const DASHES = ["", "9 4", "2 4", "11 4 2 4"];
 const WIDTH = 560;
 const HEIGHT = 320;
-const LEFT = 62;
+const LEFT = 70;
 const RIGHT = 14;
 const TOP = 14;
 const BOTTOM = 46;
@@ -45,7 +45,7 @@ export function renderChart(chart: ChartData, id: string, styleOf: StyleOf): str
   const format = chart.format === "percent" ? percent : short;
   const series = chart.series.map(({ name, points }) => ({ name, style: styleOf(name), ...thin(points) }));
   const finite = series.flatMap(({ points }) => points.filter(isFinitePoint));
-  const x = linearAxis(range(finite.map(([value]) => value)), LEFT, WIDTH - RIGHT);
+  const x = tightAxis(range(finite.map(([value]) => value)), LEFT, WIDTH - RIGHT);
   const values = finite.map(([, value]) => value);
   const y = chart.scale === "log" ? logAxis(values, HEIGHT - BOTTOM, TOP) : linearAxis(range(values, chart.format === "percent"), HEIGHT - BOTTOM, TOP);
   const ends = series.map(({ name, points }) => `${name}: ${lastValue(points, format)}`).join("; ");
@@ -66,7 +66,7 @@ function renderAxes(chart: ChartData, x: Axis, y: Axis, format: (value: number) 
   const bottom = HEIGHT - BOTTOM;
   const rows = y.ticks.map((value) => {
     const at = px(y.at(value));
-    return `<path class="grid" d="M${LEFT} ${at}H${WIDTH - RIGHT}"/><text x="${LEFT - 8}" y="${at}" dy="0.32em" text-anchor="end">${format(value)}</text>`;
+    return `<path class="grid" d="M${LEFT} ${at}H${WIDTH - RIGHT}"/><text x="${LEFT - 8}" y="${at}" dy="0.32em" text-anchor="end">${format(value).replace(".0", "")}</text>`;
   });
   const columns = x.ticks.map((value) => `<text x="${px(x.at(value))}" y="${bottom + 18}" text-anchor="middle">${short(value)}</text>`);
   const middle = (TOP + bottom) / 2;
@@ -118,8 +118,15 @@ function isFinitePoint([x, y]: readonly [number, number]): boolean {
   return Number.isFinite(x) && Number.isFinite(y);
 }
 
+interface Range {
+  low: number;
+  high: number;
+  /** What no axis goes beyond. */
+  ceiling: number;
+}
+
 /** The span of the values, never empty; `share` says that they are shares, which end at 1. */
-function range(values: readonly number[], share = false): { low: number; high: number; ceiling: number } {
+function range(values: readonly number[], share = false): Range {
   const low = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const high = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   const ceiling = share && high <= 1 ? 1 : Number.POSITIVE_INFINITY;
@@ -129,17 +136,33 @@ function range(values: readonly number[], share = false): { low: number; high: n
   return { low: low - margin, high: high + margin, ceiling };
 }
 
-/** From a round number to a round number (or to the ceiling), with 4 to 8 ticks. */
-function linearAxis({ low, high, ceiling }: { low: number; high: number; ceiling: number }, start: number, end: number): Axis {
-  const rough = (high - low) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+/** From a round number to a round number (or to the ceiling). */
+function linearAxis({ low, high, ceiling }: Range, start: number, end: number): Axis {
+  const step = roundStep(high - low);
   const first = Math.floor(low / step + 1e-9);
   const last = Math.min(Math.ceil(high / step - 1e-9), Math.floor(ceiling / step + 1e-9));
-  const ticks = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
-  const bottom = first * step;
-  const top = Math.min(Math.max(last * step, high), ceiling);
-  return { ticks, at: (value) => start + (Math.min(1, Math.max(0, (value - bottom) / (top - bottom))) || 0) * (end - start) };
+  return { ticks: multiples(step, first, last), at: between(first * step, Math.min(Math.max(last * step, high), ceiling), start, end) };
+}
+
+/** Exactly from the lowest to the highest value, with ticks at the round numbers inside. */
+function tightAxis({ low, high }: Range, start: number, end: number): Axis {
+  const step = roundStep(high - low);
+  return { ticks: multiples(step, Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)), at: between(low, high, start, end) };
+}
+
+/** 1, 2 or 5 times a power of ten that divides the span into 3 to 5 parts. */
+function roundStep(span: number): number {
+  const power = 10 ** Math.floor(Math.log10(span / 5));
+  return power * ([1, 2, 5].find((factor) => 5 * factor * power >= span) ?? 10);
+}
+
+/** `first · step` to `last · step`, without the noise of floating point. */
+function multiples(step: number, first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+function between(low: number, high: number, start: number, end: number): (value: number) => number {
+  return (value) => start + Math.min(1, Math.max(0, (value - low) / (high - low))) * (end - start);
 }
 
 function logAxis(values: readonly number[], start: number, end: number): Axis {

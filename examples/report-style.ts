@@ -54,7 +54,7 @@ tbody tr + tr > * { border-top: 1px solid var(--grid); }
 .down { color: var(--bad); }
 .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 10px; margin: 12px 0 0; padding: 0; list-style: none; }
 .samples li { padding: 10px; border: 1px solid var(--edge); border-radius: 10px; font-size: 0.84rem; font-variant-numeric: tabular-nums; }
-.samples img { display: block; width: 100%; max-width: 112px; aspect-ratio: 1; margin: 0 auto 8px; border-radius: 5px; image-rendering: pixelated; }
+.samples img { display: block; width: 100%; max-width: 112px; height: auto; margin: 0 auto 8px; border-radius: 5px; image-rendering: pixelated; }
 .samples dl { display: grid; grid-template-columns: 1fr auto; gap: 1px 6px; margin: 0; }
 .samples dt { color: var(--soft); overflow: hidden; text-overflow: ellipsis; }
 .samples dd { margin: 0; font-weight: 600; text-align: right; }

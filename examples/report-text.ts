@@ -20,10 +20,11 @@ export function count(value: number | undefined): string {
   return isKnown(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 0 }) : MISSING;
 }
 
-/** Three significant digits, plain or with an exponent: `0.0213`, `1.5e-7`. */
+/** Three significant digits (whole numbers below a million in full), plain or with an exponent: `0.0213`, `1,875`, `1.5e-7`. */
 export function short(value: number): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return count(value);
   return size >= 1e6 || size < 1e-4 ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(3)));
 }
 

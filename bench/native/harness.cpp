@@ -1,5 +1,7 @@
 #include "harness.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <map>
@@ -7,11 +9,18 @@
 
 namespace bench {
 
-namespace {
-
-double now_ns() {
+double now_ns(int threads) {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+  timespec time{};
+  if (threads == 1 && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) == 0) {
+    return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+  }
+#endif
+  (void)threads;
   return static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
 }
+
+namespace {
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -21,16 +30,16 @@ double median(std::vector<double> values) {
 
 /// How many runs make a sample of about 15 ms.
 int runs_per_sample(const Row& row) {
-  const double begin = now_ns();
+  const double begin = now_ns(row.threads);
   row.run();
-  const double one = std::max(1.0, now_ns() - begin);
+  const double one = std::max(1.0, now_ns(row.threads) - begin);
   return static_cast<int>(std::clamp(15e6 / one, 1.0, 100000.0));
 }
 
 double sample(const Row& row, int runs) {
-  const double begin = now_ns();
+  const double begin = now_ns(row.threads);
   for (int i = 0; i < runs; ++i) row.run();
-  return (now_ns() - begin) / runs;
+  return (now_ns(row.threads) - begin) / runs;
 }
 
 }  // namespace

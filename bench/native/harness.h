@@ -34,6 +34,9 @@ lowrank::ThreadPool& pool_of(int threads);
 /// A context with scratch memory of at least `bytes`, kept by the caller through `memory`.
 lowrank::Context context_of(int threads, int64_t scratch_bytes, std::shared_ptr<std::vector<std::byte>>& memory);
 
+/// The clock of a measurement: the processor time of this thread when it works alone, so that other programs do not count; else the wall.
+double now_ns(int threads);
+
 /// GFLOP/s of f32 fused multiply-adds on `threads` threads in a loop of registers only; 0 where this compiler or processor has no such loop.
 double measure_peak(int threads);
 

@@ -1,6 +1,5 @@
 // The peak that shares are measured against: independent chains of fused multiply-adds that touch registers only.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 
 #include "core/cpu_features.h"
@@ -16,24 +15,21 @@ using Sixteen = float __attribute__((vector_size(64)));
 constexpr int kChains = 12;
 constexpr int64_t kSteps = 1 << 18;
 
-#define BENCH_CHAINS(Type, isa, constraint, name)                                                                                      \
-  __attribute__((target(isa), noinline)) float name(float start) {                                                                     \
-    Type a[kChains], x = Type{} + 0.5f, y = Type{} + start;                                                                            \
-    for (Type& chain : a) chain = y;                                                                                                   \
-    for (int64_t i = 0; i < kSteps; ++i) {                                                                                             \
-      asm volatile(                                                                                                                    \
-          "vfmadd213ps %[y], %[x], %[a0]\n vfmadd213ps %[y], %[x], %[a1]\n vfmadd213ps %[y], %[x], %[a2]\n"                            \
-          "vfmadd213ps %[y], %[x], %[a3]\n vfmadd213ps %[y], %[x], %[a4]\n vfmadd213ps %[y], %[x], %[a5]\n"                            \
-          "vfmadd213ps %[y], %[x], %[a6]\n vfmadd213ps %[y], %[x], %[a7]\n vfmadd213ps %[y], %[x], %[a8]\n"                            \
-          "vfmadd213ps %[y], %[x], %[a9]\n vfmadd213ps %[y], %[x], %[a10]\n vfmadd213ps %[y], %[x], %[a11]\n"                          \
-          : [a0] "+" constraint(a[0]), [a1] "+" constraint(a[1]), [a2] "+" constraint(a[2]), [a3] "+" constraint(a[3]),                \
-            [a4] "+" constraint(a[4]), [a5] "+" constraint(a[5]), [a6] "+" constraint(a[6]), [a7] "+" constraint(a[7]),                \
-            [a8] "+" constraint(a[8]), [a9] "+" constraint(a[9]), [a10] "+" constraint(a[10]), [a11] "+" constraint(a[11])             \
-          : [x] constraint(x), [y] constraint(y));                                                                                     \
-    }                                                                                                                                  \
-    float sum = 0;                                                                                                                     \
-    for (const Type& chain : a) sum += chain[0];                                                                                       \
-    return sum;                                                                                                                        \
+#define BENCH_CHAINS(Type, isa, constraint, name)                                                                                          \
+  __attribute__((target(isa), noinline)) float name(float start) {                                                                         \
+    Type x = Type{} + 0.5f, y = Type{} + start, a = y, b = y, c = y, d = y, e = y, f = y, g = y, h = y, i = y, j = y, k = y, l = y;        \
+    for (int64_t step = 0; step < kSteps; ++step) {                                                                                        \
+      asm volatile(                                                                                                                        \
+          "vfmadd213ps %[y], %[x], %[a]\n vfmadd213ps %[y], %[x], %[b]\n vfmadd213ps %[y], %[x], %[c]\n"                                   \
+          "vfmadd213ps %[y], %[x], %[d]\n vfmadd213ps %[y], %[x], %[e]\n vfmadd213ps %[y], %[x], %[f]\n"                                   \
+          "vfmadd213ps %[y], %[x], %[g]\n vfmadd213ps %[y], %[x], %[h]\n vfmadd213ps %[y], %[x], %[i]\n"                                   \
+          "vfmadd213ps %[y], %[x], %[j]\n vfmadd213ps %[y], %[x], %[k]\n vfmadd213ps %[y], %[x], %[l]\n"                                   \
+          : [a] "+" constraint(a), [b] "+" constraint(b), [c] "+" constraint(c), [d] "+" constraint(d), [e] "+" constraint(e),             \
+            [f] "+" constraint(f), [g] "+" constraint(g), [h] "+" constraint(h), [i] "+" constraint(i), [j] "+" constraint(j),             \
+            [k] "+" constraint(k), [l] "+" constraint(l)                                                                                   \
+          : [x] constraint(x), [y] constraint(y));                                                                                         \
+    }                                                                                                                                      \
+    return (a + b + c + d + e + f + g + h + i + j + k + l)[0];                                                                             \
   }
 BENCH_CHAINS(Eight, "avx2,fma", "x", chains_of_eight)
 BENCH_CHAINS(Sixteen, "avx512f", "v", chains_of_sixteen)
@@ -52,10 +48,9 @@ double measure_peak(int threads) {
   if (!cpu.avx2) return 0;
   double best = 0;
   for (int attempt = 0; attempt < 5; ++attempt) {
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin = now_ns(threads);
     pool_of(threads).run(threads, nullptr, [&](int64_t) { sink = cpu.avx512 ? chains_of_sixteen(1.0f) : chains_of_eight(1.0f); });
-    const double ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
-    best = std::max(best, flops_of_chains(cpu.avx512) * threads / ns);
+    best = std::max(best, flops_of_chains(cpu.avx512) * threads / (now_ns(threads) - begin));
   }
   return best;
 #else

@@ -76,7 +76,7 @@ class Program implements Pattern {
   }
 
   fullMatch(text: string, budget = new StepBudget()): boolean {
-    const chars = Array.from(text, (char) => char.codePointAt(0) as number);
+    const chars = codePoints(text);
     const seen = new Int32Array(this.code.length).fill(-1);
     let entries = [0];
     let mayStart = this.mayStartAfterDot;
@@ -174,6 +174,12 @@ function sizeOf(node: PatternNode): number {
   if (node.kind === "choice") return sum(node.options) + 2 * (node.options.length - 1);
   const body = sizeOf(node.body);
   return node.max === Number.POSITIVE_INFINITY ? (node.min + 1) * body + 2 : node.max * body + (node.max - node.min);
+}
+
+function codePoints(text: string): number[] {
+  const points: number[] = [];
+  for (let at = 0; at < text.length; at += (points.at(-1) as number) > 0xffff ? 2 : 1) points.push(text.codePointAt(at) as number);
+  return points;
 }
 
 function sum(nodes: readonly PatternNode[]): number {

@@ -158,7 +158,10 @@ export function checkTensor(where: string, value: unknown): Tensor {
     return value;
   }
   const environment = (value as { environment?: unknown } | null | undefined)?.environment;
-  if (typeof environment === "number" && environment !== environmentId) {
+  if (environment === environmentId) {
+    throw new LowrankError("BAD_ARGUMENT", `${where}: this tensor was made by another copy of lowrank. Load the package once, from one place (npm ls lowrank).`);
+  }
+  if (typeof environment === "number") {
     throw new LowrankError(
       "WRONG_ENVIRONMENT",
       `${where}: this tensor belongs to thread ${environment}, not to this one (${environmentId}). Send its data() instead, and make a tensor of it here.`,

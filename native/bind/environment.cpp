@@ -86,7 +86,7 @@ double Environment::allocate(int64_t bytes, bool state, bool external, bool fres
     free_slots_.pop_back();
   }
   Slot& s = slots_[index];
-  s.block = block, s.bytes = bytes, s.external = external, s.released = false, s.pins = 0;
+  s.block = block, s.bytes = bytes, s.external = external, s.released = false, s.used = false, s.pins = 0;
   s.generation = (s.generation + 1) % kGenerations;
   if (external) account_external(bytes);
   return s.generation * kIndexes + index + 1;
@@ -109,7 +109,7 @@ void Environment::release(double handle) {
 
 void Environment::free_slot(uint32_t index) {
   Slot& s = slots_[index];
-  pool_.give_back(s.block, s.bytes);
+  pool_.give_back(s.block, s.bytes, compute_.published());
   if (s.external) account_external(-s.bytes);
   s.block = nullptr;
   free_slots_.push_back(index);
@@ -118,6 +118,7 @@ void Environment::free_slot(uint32_t index) {
 int64_t Environment::resolve(double handle, View& view) const {
   const Slot* s = slot(handle);
   if (s == nullptr) return -1;
+  s->used = true;
   view.data = s->block->data, view.block = s->block, view.incarnation = s->block->incarnation;
   return s->bytes;
 }
@@ -147,7 +148,7 @@ const char* Environment::submit(uint32_t index, double owner_id) {
     Block* block = pool_.take(scratch_bytes);
     if (block == nullptr) return "out of memory";
     scratch = block->data;
-    pool_.give_back(block, scratch_bytes);  // later commands come later
+    pool_.give_back(block, scratch_bytes, compute_.published() + 1);  // later commands come later
   }
   make_kernel_command(command, info, who, scratch);
   compute_.publish();
@@ -155,11 +156,18 @@ const char* Environment::submit(uint32_t index, double owner_id) {
 }
 
 const char* Environment::write(double handle, int64_t offset, const std::byte* data, int64_t bytes) {
+  Slot* s = slot(handle);
+  if (s == nullptr) return "a write names a buffer that does not exist";
+  const bool untouched = !s->used && s->block->used_until <= compute_.finished();
   View view;
   const int64_t capacity = resolve(handle, view);
-  if (capacity < 0) return "a write names a buffer that does not exist";
+  s->used = !untouched;
   if (offset < 0 || bytes > capacity - offset) return "a write reaches past the end of its buffer";
   if (bytes == 0) return nullptr;
+  if (untouched) {
+    std::memcpy(view.data + offset, data, static_cast<size_t>(bytes));
+    return nullptr;
+  }
   auto* staging = static_cast<std::byte*>(std::malloc(static_cast<size_t>(bytes)));
   if (staging == nullptr) return "out of memory";
   std::memcpy(staging, data, static_cast<size_t>(bytes));

@@ -52,6 +52,7 @@ class Environment final : public BufferTable {
     int64_t bytes = 0;
     uint32_t generation = 0, pins = 0;
     bool external = false, released = true;
+    mutable bool used = false;  // by a command: from then on the JavaScript thread must not write to it
   };
   struct Pending {
     Napi::Promise::Deferred deferred;

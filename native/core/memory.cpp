@@ -52,7 +52,8 @@ Block* Pool::take(int64_t bytes, bool fresh) {
   return block;
 }
 
-void Pool::give_back(Block* block, int64_t bytes) {
+void Pool::give_back(Block* block, int64_t bytes, uint64_t used_until) {
+  block->used_until = used_until;
   --counters_.buffers;
   counters_.bytes -= bytes;
   free_bytes_ += block->bytes;

@@ -16,6 +16,7 @@ struct Block {
   std::byte* data = nullptr;
   int64_t bytes = 0;         // capacity
   uint32_t incarnation = 0;  // counts the uses of this block; bumped when it is taken from the pool
+  uint64_t used_until = 0;   // number of commands after which nobody uses it any more; set when it is given back
   bool state = false;        // weights and optimizer state: a failed in-place command leaves them as they are, unmarked
   // Failure mark, written and read by the stream thread only: valid for views of the same incarnation.
   uint32_t failed_incarnation = 0;
@@ -57,8 +58,8 @@ class Pool {
   /// `fresh`: memory that no earlier command can still touch, for writers outside of the stream.
   Block* take(int64_t bytes, bool fresh = false);
 
-  /// Gives back a block of which `bytes` were asked for.
-  void give_back(Block* block, int64_t bytes);
+  /// Gives back a block of which `bytes` were asked for, and which the first `used_until` commands of the stream may still use.
+  void give_back(Block* block, int64_t bytes, uint64_t used_until);
 
   /// Returns free blocks to the system. Only while no command is queued or running.
   void trim();

@@ -66,6 +66,10 @@ class Stream {
   Command& begin();
   void publish();
 
+  /// Commands published so far, and of these the finished ones. JavaScript thread only.
+  uint64_t published() const { return published_.load(std::memory_order_relaxed); }
+  uint64_t finished() const { return finished_.load(std::memory_order_acquire); }
+
   /// Waits until everything published has run. For the rare case that memory must be returned to the system.
   void drain();
 

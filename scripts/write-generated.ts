@@ -1,0 +1,36 @@
+/** @file Writes the generated files; with `--check` it only fails when one of them is not up to date. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { errorsPage } from "./errors-page.js";
+import { root } from "./files.mjs";
+import { kernelsInterface } from "./kernels-interface.mjs";
+
+const read = (path: string): string => readFileSync(join(root, path), "utf8");
+
+/** `text` as `npm run format` leaves it. */
+function formatted(path: string, text: string): string {
+  const biome = createRequire(import.meta.url).resolve("@biomejs/biome/bin/biome");
+  const { status, stdout, stderr } = spawnSync(process.execPath, [biome, "format", `--stdin-file-path=${path}`], {
+    cwd: root,
+    input: text,
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(`${path} cannot be formatted: ${stderr}`);
+  return stdout;
+}
+
+const kernels = "lib/native/kernels.ts";
+const generated = new Map([
+  [kernels, formatted(kernels, kernelsInterface(read("native/kernels/kernels.def")))],
+  ["docs/errors.md", errorsPage(read("lib/native/error-codes.ts"))],
+]);
+
+const check = process.argv.includes("--check");
+const stale = [...generated].filter(([path, text]) => !existsSync(join(root, path)) || read(path) !== text);
+for (const [path, text] of stale) {
+  console.log(check ? `${path} is not up to date: npm run generate` : `wrote ${path}`);
+  if (!check) writeFileSync(join(root, path), text);
+}
+if (check && stale.length > 0) process.exitCode = 1;

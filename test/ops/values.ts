@@ -1,0 +1,37 @@
+/** @file Sample values of a case: numbers that are exact in the type of their input. */
+import { elementsOf } from "../../lib/tensor/shape.js";
+import type { Case } from "./cases.js";
+import { roundTo } from "./formats.js";
+import { Random } from "./random.js";
+
+export interface Values {
+  readonly inputs: Readonly<Record<string, Float64Array>>;
+  /** The gradient that comes back to the output. */
+  dy(size: number): Float64Array;
+}
+
+/** Ops whose bound is relative must be right far from 0 too. */
+const spreads: Readonly<Record<string, readonly number[]>> = { ulp: [1, 4, 0.01], flash: [1, 4], exact: [1, 100], reduction: [1] };
+
+export function valuesOf(one: Case): Values {
+  const { op, shapes, dtypes, params, seed } = one;
+  const random = new Random(`${op.name} ${one.dtype} ${one.layout} ${seed}`);
+  const spread = random.pick(spreads[op.tolerance] as readonly number[]);
+  const first = Object.values(shapes)[0] ?? [];
+  const draw = (name: string): (() => number) => {
+    const kind = op.values?.[op.variadic ? "x" : name] ?? "normal";
+    const dtype = dtypes[name] ?? "f32";
+    if (kind === "labels") return () => label(random, first[first.length - 1] ?? 0, { ...op.defaults, ...params });
+    if (dtype === "u8") return () => random.below(256);
+    if (dtype === "i32") return () => (random.unit() < 0.1 ? Math.trunc((random.unit() - 0.5) * 2 ** 32) : random.below(2001) - 1000);
+    if (kind === "away-from-zero") return () => roundTo(dtype, (random.unit() < 0.5 ? -1 : 1) * (0.1 + Math.abs(random.normal())));
+    return () => roundTo(dtype, spread * random.normal());
+  };
+  const inputs = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Float64Array.from({ length: elementsOf(shape) }, draw(name))]));
+  return { inputs, dy: (size) => Float64Array.from({ length: size }, () => Math.fround(random.normal())) };
+}
+
+/** An index below `count`, or now and then (always, when there is none) the label that counts nothing. */
+function label(random: Random, count: number, { ignoreIndex }: { readonly ignoreIndex?: number }): number {
+  return ignoreIndex !== undefined && (count === 0 || random.unit() < 0.2) ? ignoreIndex : random.below(count);
+}
