@@ -63,7 +63,8 @@ export async function soak(steps: number, every: number): Promise<SoakResult> {
       const now = memory().cpu;
       counts.tensors.add(now.tensors);
       counts.bytes.add(now.bytes);
-      if (event.step >= warmup && event.step % Math.max(1, Math.floor(every / 10)) === 0) resident.push([event.step, process.memoryUsage.rss() / 1e6]);
+      if (event.step >= warmup && event.step % Math.max(1, Math.floor(every / 10)) === 0)
+        resident.push([event.step, process.memoryUsage.rss() / 1e6]);
     }
   } finally {
     model.dispose();
@@ -84,7 +85,9 @@ export async function soak(steps: number, every: number): Promise<SoakResult> {
 }
 
 if (process.argv[1]?.endsWith("soak.ts")) {
-  const { values } = parseArgs({ options: { steps: { type: "string", default: "50000" }, every: { type: "string", default: "1000" }, json: { type: "boolean", default: false } } });
+  const { values } = parseArgs({
+    options: { steps: { type: "string", default: "50000" }, every: { type: "string", default: "1000" }, json: { type: "boolean", default: false } },
+  });
   const result = await soak(Number(values.steps), Number(values.every));
   console.log(values.json ? JSON.stringify(result) : result);
   if (result.tensors.length !== 1 || result.bytes.length !== 1 || result.rssGrowthMb > 8) process.exitCode = 1;

@@ -41,9 +41,9 @@ export const digitSets = {
 
 /** What makes a task, for the generator and for images that come from files: see `retarget` in `augment.ts`. */
 export const taskRules: Readonly<Record<Task, { contrast: number; noise: number; turn: number; inverted: boolean }>> = {
-  base: { contrast: 1, noise: 12, turn: 0, inverted: false },
-  mild: { contrast: 0.5, noise: 24, turn: 0, inverted: false },
-  strong: { contrast: 1, noise: 12, turn: 30, inverted: true },
+  base: { contrast: 1, noise: 10, turn: 0, inverted: false },
+  mild: { contrast: 0.5, noise: 20, turn: 0, inverted: false },
+  strong: { contrast: 1, noise: 10, turn: 30, inverted: true },
 };
 
 const SIZE = 28;
@@ -112,7 +112,7 @@ function chooseHand(random: Random): Hand {
     turn: random.between(-12, 12),
     scale: random.between(0.8, 1.1),
     thickness: random.between(1, 3),
-    corners: Array.from({ length: 8 }, () => random.between(-0.14, 0.14)),
+    corners: Array.from({ length: 8 }, () => random.between(-0.1, 0.1)),
   };
 }
 

@@ -80,7 +80,10 @@ async function openFirst(dir: string, part: IdxPart, kind: Kind): Promise<{ path
   }
   const folder = await stat(dir).catch(() => undefined);
   const why = folder?.isDirectory() ? `there is no ${kind.name} file` : folder ? "this is not a folder" : "this folder does not exist";
-  throw fileError("IO_NOT_FOUND", dir, `${why}; looked for ${names.join(", ")}`, { expected: names, hint: "Name the folder that holds the MNIST files" });
+  throw fileError("IO_NOT_FOUND", dir, `${why}; looked for ${names.join(", ")}`, {
+    expected: names,
+    hint: "Name the folder that holds the MNIST files",
+  });
 }
 
 /** Opens without ever waiting (a pipe would block until someone writes); `undefined` if nothing has this name. */
@@ -219,7 +222,11 @@ function zlibError(path: string, offset: number, error: unknown): unknown {
 }
 
 function notRegular(path: string): LowrankError {
-  return fileError("IO_NOT_REGULAR_FILE", path, "is not a regular file (a folder, pipe, socket or device); name the folder that holds the files themselves");
+  return fileError(
+    "IO_NOT_REGULAR_FILE",
+    path,
+    "is not a regular file (a folder, pipe, socket or device); name the folder that holds the files themselves",
+  );
 }
 
 function systemError(path: string, error: unknown): LowrankError {

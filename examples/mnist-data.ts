@@ -32,7 +32,11 @@ export async function loadData(folder: string | undefined, seed: number): Promis
     train: retarget(firstOf(train, trainCount), task, seed),
     test: retarget(firstOf(test, testCount), task, seed + 1),
   });
-  return { source: `MNIST files (${train.count} + ${test.count} images)`, base: { train, test }, tasks: { mild: changed("mild"), strong: changed("strong") } };
+  return {
+    source: `MNIST files (${train.count} + ${test.count} images)`,
+    base: { train, test },
+    tasks: { mild: changed("mild"), strong: changed("strong") },
+  };
 }
 
 function firstOf(set: LabelledImages, most: number): LabelledImages {

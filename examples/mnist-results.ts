@@ -21,7 +21,12 @@ export interface MethodResult extends Run {
   readonly bytes: number;
   readonly before: { readonly old: number; readonly new: number };
   readonly after: { readonly old: number; readonly new: number };
-  readonly samples: { readonly set: LabelledImages; readonly shown: readonly number[]; readonly before: readonly number[]; readonly after: readonly number[] };
+  readonly samples: {
+    readonly set: LabelledImages;
+    readonly shown: readonly number[];
+    readonly before: readonly number[];
+    readonly after: readonly number[];
+  };
 }
 
 export interface Outcome {
@@ -89,9 +94,21 @@ export function reportOf(outcome: Outcome): ReportData {
     ],
     charts: [
       { title: "Base training: loss", xLabel: "epoch", yLabel: "loss", scale: "log", series: [{ name: "base", points: base.losses }] },
-      { title: "Base training: accuracy", xLabel: "epoch", yLabel: "accuracy", format: "percent", series: [{ name: "base", points: base.accuracies }] },
+      {
+        title: "Base training: accuracy",
+        xLabel: "epoch",
+        yLabel: "accuracy",
+        format: "percent",
+        series: [{ name: "base", points: base.accuracies }],
+      },
       ...tasks.flatMap((task) => [
-        { title: `Task ${task}: loss`, xLabel: "epoch", yLabel: "loss", scale: "log" as const, series: of(task).map((r) => ({ name: r.method, points: r.losses })) },
+        {
+          title: `Task ${task}: loss`,
+          xLabel: "epoch",
+          yLabel: "loss",
+          scale: "log" as const,
+          series: of(task).map((r) => ({ name: r.method, points: r.losses })),
+        },
         {
           title: `Task ${task}: accuracy`,
           xLabel: "epoch",

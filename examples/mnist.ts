@@ -36,11 +36,11 @@ const methods: readonly { name: string; options: AttachOptions | undefined; lear
 
 const adaptEpochs = 10;
 
-const test = (mlp: Mlp, { test: set }: TrainAndTest): Promise<EvaluationResult> =>
+const evaluateOn = (mlp: Mlp, { test: set }: TrainAndTest): Promise<EvaluationResult> =>
   evaluate(mlp, new ImageBatches(set, { batchSize: 500 }), { loss: (batch) => mlp.loss(batch) });
 
 /** Trains `target` and gives its losses and the seconds it took. */
-async function fit(label: string, mlp: Mlp, target: Trainable, set: TrainAndTest, learningRate: number, epochs: number, options: ExampleOptions) {
+async function trainOn(label: string, mlp: Mlp, target: Trainable, set: TrainAndTest, learningRate: number, epochs: number, options: ExampleOptions) {
   const base = target === mlp && label === "base";
   const batches = new ImageBatches(set.train, {
     batchSize: 64,
@@ -87,11 +87,11 @@ function demand(holds: boolean, what: string): void {
 async function trainBase(data: ExampleData, options: ExampleOptions, file: string): Promise<Outcome["base"]> {
   const mlp = new Mlp(options.dropout).initialize(options.seed);
   try {
-    const run = await fit("base", mlp, mlp, data.base, 1e-3, options.epochs, options);
-    const result = await test(mlp, data.base);
+    const run = await trainOn("base", mlp, mlp, data.base, 1e-3, options.epochs, options);
+    const result = await evaluateOn(mlp, data.base);
     await mlp.save(file);
     const fresh = await new Mlp().load(file);
-    const again = await test(fresh, data.base);
+    const again = await evaluateOn(fresh, data.base);
     demand(again.loss === result.loss && (await hashOf(fresh)) === (await hashOf(mlp)), "the loaded model differs from the saved one");
     fresh.dispose();
     return { ...run, accuracy: result.accuracy as number, bytes: await bytesIn(file), numbers: countOf(mlp) };
@@ -104,21 +104,27 @@ const countOf = (target: Trainable): number =>
   [...target.parameters().values()].reduce((sum, { shape }) => sum + shape.reduce((product: number, size: number) => product * size, 1), 0);
 
 /** Adapts the saved base to a task in one way, saves what was trained, and loads it into another fresh base. */
-async function adapt(method: (typeof methods)[number], task: string, data: ExampleData, options: ExampleOptions, folder: string): Promise<MethodResult> {
+async function adapt(
+  method: (typeof methods)[number],
+  task: string,
+  data: ExampleData,
+  options: ExampleOptions,
+  folder: string,
+): Promise<MethodResult> {
   const baseFile = join(folder, "base.safetensors");
   const set = data.tasks[task as keyof ExampleData["tasks"]];
   const mlp = await new Mlp().load(baseFile);
   const reloaded = await new Mlp().load(baseFile);
   try {
-    const before = { old: (await test(mlp, data.base)).accuracy as number, new: (await test(mlp, set)).accuracy as number };
+    const before = { old: (await evaluateOn(mlp, data.base)).accuracy as number, new: (await evaluateOn(mlp, set)).accuracy as number };
     const untouched = await hashOf(mlp);
     const shown = Array.from({ length: 10 }, (_, i) => i);
     const predictedBefore = await mlp.predict(set.test, shown);
 
     const adapter: Adapter | undefined = method.options && attach(mlp, { ...method.options, seed: options.seed });
-    const run = await fit(`${task}: ${method.name}`, mlp, adapter ?? mlp, set, method.learningRate, adaptEpochs, options);
-    const adapted = await test(mlp, set);
-    const after = { old: (await test(mlp, data.base)).accuracy as number, new: adapted.accuracy as number };
+    const run = await trainOn(`${task}: ${method.name}`, mlp, adapter ?? mlp, set, method.learningRate, adaptEpochs, options);
+    const adapted = await evaluateOn(mlp, set);
+    const after = { old: (await evaluateOn(mlp, data.base)).accuracy as number, new: adapted.accuracy as number };
     const samples = { set: set.test, shown, before: predictedBefore, after: await mlp.predict(set.test, shown) };
 
     const path = join(folder, `${task}-${method.name.replace(/\W+/g, "-")}`);
@@ -129,7 +135,7 @@ async function adapt(method: (typeof methods)[number], task: string, data: Examp
       demand((await hashOf(mlp)) === untouched, "the adapter changed the base");
       await loadAdapter(reloaded, file);
     }
-    demand((await test(reloaded, set)).loss === adapted.loss, `what was loaded from ${task}, ${method.name} differs from what was saved`);
+    demand((await evaluateOn(reloaded, set)).loss === adapted.loss, `what was loaded from ${task}, ${method.name} differs from what was saved`);
     return { method: method.name, task, numbers: countOf(adapter ?? mlp), bytes: await bytesIn(file), before, after, samples, ...run };
   } finally {
     mlp.dispose();
@@ -148,10 +154,17 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     const baseFile = join(folder, "base.safetensors");
     const base = await trainBase(data, options, baseFile);
-    const baseHash = createHash("sha256").update(await readFile(baseFile)).digest("hex");
+    const baseHash = createHash("sha256")
+      .update(await readFile(baseFile))
+      .digest("hex");
     const results: MethodResult[] = [];
     for (const task of Object.keys(data.tasks)) for (const method of methods) results.push(await adapt(method, task, data, options, folder));
-    demand(createHash("sha256").update(await readFile(baseFile)).digest("hex") === baseHash, "the base file changed");
+    demand(
+      createHash("sha256")
+        .update(await readFile(baseFile))
+        .digest("hex") === baseHash,
+      "the base file changed",
+    );
     const outcome: Outcome = { source: data.source, options, device: `${backend}, ${cpu}, ${threads} threads`, base, baseHash, results };
     console.log(`\n${printTable(outcome)}`);
     if (options.html !== undefined) {

@@ -26,7 +26,9 @@ export class Random {
     let high = mix(keys.length ^ GOLDEN);
     for (const key of keys) {
       if (!Number.isSafeInteger(key) || key < 0) {
-        throw new LowrankError("BAD_ARGUMENT", `random: a key (seed, epoch or index) must be an integer from 0 to 2^53 - 1, not ${String(key)}`, { actual: key });
+        throw new LowrankError("BAD_ARGUMENT", `random: a key (seed, epoch or index) must be an integer from 0 to 2^53 - 1, not ${String(key)}`, {
+          actual: key,
+        });
       }
       for (const word of [key % 2 ** 32, Math.floor(key / 2 ** 32)]) {
         low = mix((low ^ word) + GOLDEN);

@@ -47,7 +47,8 @@ export function renderChart(chart: ChartData, id: string, styleOf: StyleOf): str
   const finite = series.flatMap(({ points }) => points.filter(isFinitePoint));
   const x = tightAxis(range(finite.map(([value]) => value)), LEFT, WIDTH - RIGHT);
   const values = finite.map(([, value]) => value);
-  const y = chart.scale === "log" ? logAxis(values, HEIGHT - BOTTOM, TOP) : linearAxis(range(values, chart.format === "percent"), HEIGHT - BOTTOM, TOP);
+  const y =
+    chart.scale === "log" ? logAxis(values, HEIGHT - BOTTOM, TOP) : linearAxis(range(values, chart.format === "percent"), HEIGHT - BOTTOM, TOP);
   const ends = series.map(({ name, points }) => `${name}: ${lastValue(points, format)}`).join("; ");
   const most = Math.max(1, ...series.map(({ each }) => each));
   const caption = most > 1 ? `<p class="note">Each point is the mean of up to ${most} steps.</p>` : "";
@@ -66,7 +67,7 @@ function renderAxes(chart: ChartData, x: Axis, y: Axis, format: (value: number) 
   const bottom = HEIGHT - BOTTOM;
   const rows = y.ticks.map((value) => {
     const at = px(y.at(value));
-    return `<path class="grid" d="M${LEFT} ${at}H${WIDTH - RIGHT}"/><text x="${LEFT - 8}" y="${at}" dy="0.32em" text-anchor="end">${format(value).replace(".0", "")}</text>`;
+    return `<path class="grid" d="M${LEFT} ${at}H${WIDTH - RIGHT}"/><text x="${LEFT - 8}" y="${at}" dy="0.32em" text-anchor="end">${format(value).replace(/\.0(?!\d)/, "")}</text>`;
   });
   const columns = x.ticks.map((value) => `<text x="${px(x.at(value))}" y="${bottom + 18}" text-anchor="middle">${short(value)}</text>`);
   const middle = (TOP + bottom) / 2;

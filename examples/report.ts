@@ -128,7 +128,7 @@ ${groups.map(renderGroup).join("\n")}
 }
 
 function renderGroup({ task, rows }: TableGroup): string {
-  const best = Math.max(...rows.map(({ newTask }) => newTask?.after ?? Number.NEGATIVE_INFINITY));
+  const best = Math.max(...rows.map(({ newTask }) => newTask?.after ?? Number.NaN).filter(Number.isFinite));
   const body = rows.map((row) => {
     const cells = [count(row.trainedNumbers), fileSize(row.fileBytes), seconds(row.seconds)].map((text) => `<td>${text}</td>`).join("");
     return `<tr><th scope="row">${escapeHtml(row.method)}</th>${cells}${renderChange(row.oldTask, false)}${renderChange(row.newTask, row.newTask?.after === best)}</tr>`;

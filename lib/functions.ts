@@ -7,7 +7,7 @@ import { currentRecord, siteOf } from "./autograd/randomness.js";
 import { LowrankError } from "./native/errors.js";
 import * as ops from "./ops/index.js";
 import type { DType, WeightDType } from "./tensor/dtype.js";
-import { type Dim, type Dyn, type Known, type Shape } from "./tensor/shape.js";
+import type { Dim, Dyn, Known, Shape } from "./tensor/shape.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 type F32<S extends Shape = Dyn> = Tensor<S, "f32">;
@@ -153,4 +153,3 @@ function finite(op: string, value: number): number {
   if (Number.isFinite(value)) return value;
   throw new LowrankError("BAD_ARGUMENT", `${op}: the factor must be a finite number, found ${String(value)}`);
 }
-

@@ -3,7 +3,8 @@
  * `node scripts/native-tests.mjs release|address|thread|arm64 [--filter WORD]…`: plain, under ASan and UBSan, under TSan, or cross-built
  * for 64-bit ARM and run under emulation; each --filter is one run of the tests whose name holds the word.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -34,36 +35,37 @@ const chosen = kinds[kind];
 const folder = `build-${kind === "release" ? "native" : kind}`;
 if (chosen === undefined) throw new Error(`"${kind}" is none of ${Object.keys(kinds).join(", ")}`);
 
-/** @param {string} command @param {string[]} args @param {Record<string, string>} env */
-function run(command, args, env = {}) {
-  const { status, signal, error, stdout } = spawnSync(command, args, {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "inherit"],
-    encoding: "utf8",
-    maxBuffer: 2 ** 30,
+/**
+ * Runs a program; what it prints is shown at once, and kept.
+ * @param {string} command @param {string[]} args @param {Record<string, string>} env
+ */
+async function run(command, args, env = {}) {
+  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    process.stdout.write(text);
+    output += text;
   });
-  process.stdout.write(stdout ?? "");
-  if (error !== undefined) throw error;
-  return { output: stdout, passed: status === 0, how: signal ?? `exit status ${status}` };
+  const [status, signal] = await once(child, "close");
+  return { output, passed: status === 0, how: signal ?? `exit status ${status}` };
 }
 
 /** @param {string} command @param {string[]} args */
-function must(command, args) {
-  const { passed, how } = run(command, args);
+async function must(command, args) {
+  const { passed, how } = await run(command, args);
   if (!passed) throw new Error(`${command} ended with ${how}`);
 }
 
 const started = performance.now();
-must("cmake", ["-S", ".", "-B", folder, "-G", "Ninja", "-DLOWRANK_WERROR=ON", ...chosen.cmake]);
-must("cmake", ["--build", folder, "--parallel", String(availableParallelism()), "--target", "native_tests"]);
+await must("cmake", ["-S", ".", "-B", folder, "-G", "Ninja", "-DLOWRANK_WERROR=ON", ...chosen.cmake]);
+await must("cmake", ["--build", folder, "--parallel", String(availableParallelism()), "--target", "native_tests"]);
 console.log(`native tests (${kind}) built: ${((performance.now() - started) / 1000).toFixed(1)} s`);
 
 const filters = values.filter === undefined ? [[]] : values.filter.map((word) => ["--filter", word]);
 let failed = false;
 for (const filter of filters) {
   const [program = "", ...args] = [...chosen.runner, join(root, folder, "native_tests"), ...filter];
-  const result = run(program, args, chosen.env);
+  const result = await run(program, args, chosen.env);
   const counts = /(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$/.exec(result.output);
   if (counts === null) console.error(`native_tests ended with ${result.how} and without its closing line "N passed, N failed"`);
   const [passed, failures, skipped] = [Number(counts?.[1] ?? 0), Number(counts?.[2] ?? 1), Number(counts?.[3] ?? 0)];

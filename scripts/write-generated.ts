@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { errorsPage } from "./errors-page.js";
 import { root } from "./files.mjs";
 import { kernelsInterface } from "./kernels-interface.mjs";
+import { opsPage } from "./ops-page.js";
 
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 
@@ -21,9 +22,13 @@ function formatted(path: string, text: string): string {
   return stdout;
 }
 
+/** Kernels that the vectorised backends have of their own. */
+const overridden = new Set([...read("native/kernels/simd/fill.inl").matchAll(/LOWRANK_\w*ENTRY\w*\((\w+)\)/g)].map(([, name]) => name as string));
+
 const kernels = "lib/native/kernels.ts";
 const generated = new Map([
   [kernels, formatted(kernels, kernelsInterface(read("native/kernels/kernels.def")))],
+  ["docs/ops.md", opsPage(overridden)],
   ["docs/errors.md", errorsPage(read("lib/native/error-codes.ts"))],
 ]);
 

@@ -18,7 +18,11 @@ interface Block {
 
 async function blocksOf(file: string): Promise<Block[]> {
   const text = await readFile(join(root, file), "utf8");
-  return [...text.matchAll(/^```(js|ts)\n([\s\S]*?)^```/gm)].map(([, language = "", code = ""], i) => ({ place: `${file} block ${i + 1}`, language, code }));
+  return [...text.matchAll(/^```(js|ts)\n([\s\S]*?)^```/gm)].map(([, language = "", code = ""], i) => ({
+    place: `${file} block ${i + 1}`,
+    language,
+    code,
+  }));
 }
 
 const pages = ["README.md", ...(await readdir(join(root, "docs"))).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
@@ -54,6 +58,8 @@ describe("documented examples", () => {
         }),
     );
     const options = "--ignoreConfig --noEmit --strict --target es2022 --module nodenext --skipLibCheck --types node --typeRoots".split(" ");
-    await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...options, join(root, "node_modules/@types"), ...names], { cwd: folder });
+    await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...options, join(root, "node_modules/@types"), ...names], {
+      cwd: folder,
+    });
   });
 });

@@ -5,7 +5,7 @@ import type { AnyOp } from "../ops/op.js";
 import { type ArgumentSpec, bind, shapeOf } from "../ops/signature.js";
 import type { DType } from "../tensor/dtype.js";
 import { shapeText } from "../tensor/shape.js";
-import { checkTensor, empty, Tensor } from "../tensor/tensor.js";
+import { checkTensor, empty, type Tensor } from "../tensor/tensor.js";
 import { OpNode, type Tape, type Target } from "./tape.js";
 
 /** The tape that records now, if any. Set by valueAndGrad and checkpoint. */

@@ -38,7 +38,10 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
   /** @throws LowrankError NOT_INITIALIZED when it has no value yet. */
   get value(): Tensor<S, D> {
     if (this.#value !== undefined) return this.#value;
-    throw new LowrankError("NOT_INITIALIZED", `This parameter ${shapeText(this.shape)} has no value yet. Call initialize(seed) or load(file) on its module first.`);
+    throw new LowrankError(
+      "NOT_INITIALIZED",
+      `This parameter ${shapeText(this.shape)} has no value yet. Call initialize(seed) or load(file) on its module first.`,
+    );
   }
 
   get initialized(): boolean {

@@ -21,7 +21,8 @@ export interface GradientOptions {
  * @throws LowrankError NOT_SCALAR, NO_GRADIENT, ASYNC_IN_SCOPE, MODIFIED_BEFORE_BACKWARD.
  */
 export function valueAndGrad<T extends Tensor>(fn: () => T, options: GradientOptions = {}): T {
-  if (currentTape() !== undefined) throw new LowrankError("BAD_ARGUMENT", "valueAndGrad: cannot be called inside of another valueAndGrad (first-order gradients only)");
+  if (currentTape() !== undefined)
+    throw new LowrankError("BAD_ARGUMENT", "valueAndGrad: cannot be called inside of another valueAndGrad (first-order gradients only)");
   nextDraw();
   const tape = new Tape(options.parameters === undefined ? undefined : new Set(options.parameters));
   try {
@@ -44,6 +45,9 @@ function checkLoss(loss: unknown, tape: Tape): void {
     throw new LowrankError("NOT_SCALAR", `valueAndGrad: the function must return a tensor with one element, found ${found}`);
   }
   if (tape.targetOf(loss) === undefined) {
-    throw new LowrankError("NO_GRADIENT", "valueAndGrad: the result does not depend on any trainable parameter. Was the module frozen, or its output not used?");
+    throw new LowrankError(
+      "NO_GRADIENT",
+      "valueAndGrad: the result does not depend on any trainable parameter. Was the module frozen, or its output not used?",
+    );
   }
 }

@@ -16,7 +16,8 @@ export class Dropout extends Module {
 
   constructor(p = 0.5) {
     super();
-    if (!(typeof p === "number" && p >= 0 && p <= 1)) throw new LowrankError("BAD_ARGUMENT", `Dropout: p is a probability from 0 to 1, found ${String(p)}`);
+    if (!(typeof p === "number" && p >= 0 && p <= 1))
+      throw new LowrankError("BAD_ARGUMENT", `Dropout: p is a probability from 0 to 1, found ${String(p)}`);
     this.p = p;
   }
 

@@ -28,7 +28,8 @@ export class Linear<const I extends Dim = Dyn, const O extends Dim = Dyn> extend
   constructor(inFeatures: I & number, outFeatures: O & number, { bias = true, dtype = "f32" }: LinearOptions = {}) {
     super();
     for (const [name, size] of Object.entries({ inFeatures, outFeatures })) {
-      if (!Number.isSafeInteger(size) || size < 1) throw new LowrankError("BAD_ARGUMENT", `Linear: ${name} is a positive integer, found ${String(size)}`);
+      if (!Number.isSafeInteger(size) || size < 1)
+        throw new LowrankError("BAD_ARGUMENT", `Linear: ${name} is a positive integer, found ${String(size)}`);
     }
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;

@@ -20,7 +20,11 @@ export async function saveParameters(parameters: ReadonlyMap<string, Parameter>,
   await writeSafetensors(path, sources, { format: "pt" });
 }
 
-export async function loadParameters(parameters: ReadonlyMap<string, Parameter>, path: string, { strict = true, signal }: LoadOptions): Promise<void> {
+export async function loadParameters(
+  parameters: ReadonlyMap<string, Parameter>,
+  path: string,
+  { strict = true, signal }: LoadOptions,
+): Promise<void> {
   const file = await openSafetensors(path, signal === undefined ? {} : { signal });
   const read = new Map<Parameter, Tensor>();
   try {

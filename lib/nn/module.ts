@@ -51,10 +51,14 @@ export abstract class Module {
     const found = modules.get(path);
     if (found !== undefined) return found;
     const near = nearest(path, modules.keys());
-    throw new LowrankError("NAME_UNKNOWN", `There is no module ${JSON.stringify(path)}.${near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : ""}`, {
-      actual: path,
-      expected: near,
-    });
+    throw new LowrankError(
+      "NAME_UNKNOWN",
+      `There is no module ${JSON.stringify(path)}.${near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : ""}`,
+      {
+        actual: path,
+        expected: near,
+      },
+    );
   }
 
   /**
@@ -62,7 +66,8 @@ export abstract class Module {
    * function of the seed and the parameter's path.
    */
   initialize(seed = 0): this {
-    if (!Number.isSafeInteger(seed) || seed < 0) throw new LowrankError("BAD_ARGUMENT", `initialize: the seed is a natural number, found ${String(seed)}`);
+    if (!Number.isSafeInteger(seed) || seed < 0)
+      throw new LowrankError("BAD_ARGUMENT", `initialize: the seed is a natural number, found ${String(seed)}`);
     for (const [path, module] of this.modules()) {
       module.placed(path);
       for (const [name, value] of Object.entries(module)) {

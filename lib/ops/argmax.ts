@@ -1,7 +1,6 @@
-import { fold } from "./op.js";
-import { defineOp } from "./op.js";
-import { mapRows } from "./reference.js";
 import { LowrankError } from "../native/errors.js";
+import { defineOp, fold } from "./op.js";
+import { mapRows } from "./reference.js";
 
 export const argmaxOp = defineOp({
   name: "argmax",
@@ -12,7 +11,8 @@ export const argmaxOp = defineOp({
   gradients: [],
   defaults: {},
   shape: ({ x = [] }) => {
-    if (x[x.length - 1] === 0) throw new LowrankError("BAD_SHAPE", `argmax: the last axis of [${x.join(", ")}] is empty, there is no largest element`);
+    if (x[x.length - 1] === 0)
+      throw new LowrankError("BAD_SHAPE", `argmax: the last axis of [${x.join(", ")}] is empty, there is no largest element`);
     return x.slice(0, -1);
   },
   forward: (k, { y, x }) => k.argmax(fold(y, x?.rows ?? 0, 1), x),

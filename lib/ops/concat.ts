@@ -19,11 +19,15 @@ function joinedShape({ axis, shapes }: ConcatParams): number[] {
   shapes.forEach((shape, i) => {
     if (shape.length === first.length && shape.every((size, d) => d === along || size === first[d])) return;
     const all = shapes.map(shapeText).join(", ");
-    throw new LowrankError("BAD_SHAPE", `concat: tensor ${i} is ${shapeText(shape)}, the first ${shapeText(first)}; only axis ${along} may differ (${all})`, {
-      op: "concat",
-      expected: first,
-      actual: shape,
-    });
+    throw new LowrankError(
+      "BAD_SHAPE",
+      `concat: tensor ${i} is ${shapeText(shape)}, the first ${shapeText(first)}; only axis ${along} may differ (${all})`,
+      {
+        op: "concat",
+        expected: first,
+        actual: shape,
+      },
+    );
   });
   const total = sizesAlong({ axis, shapes }).reduce((sum, size) => sum + size, 0);
   return first.map((size, d) => (d === along ? total : size));

@@ -1,6 +1,5 @@
 import { LowrankError } from "../native/errors.js";
-import { fold } from "./op.js";
-import { defineOp } from "./op.js";
+import { defineOp, fold } from "./op.js";
 import { at, fromIndex, lastSize } from "./reference.js";
 
 export interface CrossEntropyParams {
@@ -23,7 +22,8 @@ export const crossEntropyOp = defineOp({
     if (reduction !== "mean" && reduction !== "sum") {
       throw new LowrankError("BAD_ARGUMENT", `crossEntropy: reduction is "mean" or "sum", found ${JSON.stringify(reduction)}`);
     }
-    if ((ignoreIndex | 0) !== ignoreIndex) throw new LowrankError("BAD_ARGUMENT", `crossEntropy: ignoreIndex must be a 32-bit integer, found ${ignoreIndex}`);
+    if ((ignoreIndex | 0) !== ignoreIndex)
+      throw new LowrankError("BAD_ARGUMENT", `crossEntropy: ignoreIndex must be a 32-bit integer, found ${ignoreIndex}`);
     return [];
   },
   forward: (k, { loss, lse, count, logits, labels }, { reduction, ignoreIndex }) => {

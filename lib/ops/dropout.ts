@@ -14,7 +14,8 @@ export interface DropoutParams {
 
 /** Checks a dropout probability. */
 export function checkProbability(op: string, p: number): void {
-  if (!(typeof p === "number" && p >= 0 && p <= 1)) throw new LowrankError("BAD_ARGUMENT", `${op}: p is a probability from 0 to 1, found ${String(p)}`);
+  if (!(typeof p === "number" && p >= 0 && p <= 1))
+    throw new LowrankError("BAD_ARGUMENT", `${op}: p is a probability from 0 to 1, found ${String(p)}`);
 }
 
 export const dropoutOp = defineOp({

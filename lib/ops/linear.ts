@@ -14,7 +14,13 @@ export const linearOp = defineOp({
   reference: ({ x, w, bias }) => {
     const [o = 0, i = 0] = w.shape;
     const rows = x.shape.slice(0, -1).reduce((count, size) => count * size, 1);
-    const y = product([...x.shape.slice(0, -1), o], 1, [rows, o, i], (_, r, l) => at(x, r * lastSize(x) + l), (_, l, j) => at(w, j * i + l));
+    const y = product(
+      [...x.shape.slice(0, -1), o],
+      1,
+      [rows, o, i],
+      (_, r, l) => at(x, r * lastSize(x) + l),
+      (_, l, j) => at(w, j * i + l),
+    );
     if (bias !== undefined) for (let e = 0; e < y.data.length; e++) y.data[e] = at(y, e) + at(bias, e % o);
     return y;
   },

@@ -1,8 +1,8 @@
 import type { StepRecord } from "../tensor/step-record.js";
+import { addOp } from "./add.js";
 import { checkProbability, dropoutOp } from "./dropout.js";
 import { linearOp } from "./linear.js";
 import { mulOp } from "./mul.js";
-import { addOp } from "./add.js";
 import { type Compose, defineOp } from "./op.js";
 import { scaleOp } from "./scale.js";
 import { transposeOp } from "./transpose.js";
@@ -34,7 +34,11 @@ export const loraLinearOp = defineOp({
   forward: (k, { y, h, x, w, bias, a, m, b }, { scale, p, site, record }) => k.lora_forward(y, h, x, w, bias, a, m, b, record, scale, p, site),
   backward: (k, { dx, da, dm, db, dbias, dy, x, w, a, m, b, h }, { scale, p, site, record }) =>
     k.lora_backward(dx, da, dm, db, dbias, dy, x, w, a, m, b, h, record, scale, p, site),
-  composed: <T>(apply: Compose<T>, { x, w, bias, a, m, b }: Record<string, T | undefined>, { scale, p, site, record, fullMiddle }: LoraLinearParams) => {
+  composed: <T>(
+    apply: Compose<T>,
+    { x, w, bias, a, m, b }: Record<string, T | undefined>,
+    { scale, p, site, record, fullMiddle }: LoraLinearParams,
+  ) => {
     const dropped = p > 0 ? apply(dropoutOp, { x }, { p, site, record }) : x;
     const h = apply(linearOp, { x: dropped, w: a });
     const middle = m === undefined ? h : fullMiddle ? apply(linearOp, { x: h, w: apply(transposeOp, { x: m }) }) : apply(mulOp, { a: h, b: m });

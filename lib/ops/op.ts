@@ -67,7 +67,8 @@ export interface Op<S extends string = string, P extends object = object> extend
 type Any = /* biome-ignore lint/suspicious/noExplicitAny: signature and parameters are erased where ops are kept in one list */ any;
 
 /** An op of any signature, as the engine and the registry hold it. */
-export interface AnyOp extends Omit<Op<string, Any>, "dtypes" | "gradients" | "keeps" | "packed" | "forward" | "backward" | "reference" | "composed" | "values"> {
+export interface AnyOp
+  extends Omit<Op<string, Any>, "dtypes" | "gradients" | "keeps" | "packed" | "forward" | "backward" | "reference" | "composed" | "values"> {
   readonly dtypes: Readonly<Record<string, readonly DType[]>>;
   readonly gradients: readonly string[];
   readonly keeps?: readonly string[];

@@ -77,7 +77,7 @@ export function erf(x: number): number {
 /** Philox4x32-10 (native/core/rng.h): four 32-bit words for a counter and a key below 2^53. */
 export function philox(counter: readonly [number, number, number, number], key: number): [number, number, number, number] {
   let [c0, c1, c2, c3] = counter;
-  let k0 = key % 2 ** 32 >>> 0;
+  let k0 = (key % 2 ** 32) >>> 0;
   let k1 = Math.floor(key / 2 ** 32) >>> 0;
   for (let round = 0; round < 10; round++) {
     const p0 = BigInt(c0 >>> 0) * 0xd2511f53n;

@@ -14,7 +14,8 @@ export const reshapeOp = defineOp({
   defaults: { to: [-1] as readonly number[] },
   shape: ({ x = [] }, { to }) => resolveReshape(x, to),
   // Rows that lie apart can only be split or joined as rows; everything else needs packed elements.
-  alias: (x, _, shape) => (x.packed || lastOf(shape) === x.cols ? viewOf(x, shape, { offset: x.offset, ld: x.packed ? lastOf(shape) : x.ld }) : undefined),
+  alias: (x, _, shape) =>
+    x.packed || lastOf(shape) === x.cols ? viewOf(x, shape, { offset: x.offset, ld: x.packed ? lastOf(shape) : x.ld }) : undefined,
   forward: (k, { y, x }) => k.copy(fold(y, x?.rows ?? 0, x?.cols ?? 0), x),
   backward: (k, { dx, dy }) => k.copy(dx, fold(dy, dx?.rows ?? 0, dx?.cols ?? 0)),
   reference: ({ x }, { to }) => ({ shape: resolveReshape(x.shape, to), data: x.data.slice(0, elementsOf(x.shape)) }),

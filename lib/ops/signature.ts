@@ -11,7 +11,8 @@ import { LowrankError } from "../native/errors.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 
 type Trim<S extends string> = S extends ` ${infer T}` | `,${infer T}` | `|${infer T}` | `?${infer T}` ? Trim<T> : S;
-type Names<L extends string> = Trim<L> extends `[${string}]${infer R}` ? Names<R> : Trim<L> extends `${infer N}[${string}]${infer R}` ? N | Names<R> : never;
+type Names<L extends string> =
+  Trim<L> extends `[${string}]${infer R}` ? Names<R> : Trim<L> extends `${infer N}[${string}]${infer R}` ? N | Names<R> : never;
 
 /** Names of the inputs in a signature string. */
 export type InputNames<S extends string> = S extends `${infer L}->${string}` ? Names<L> : never;
@@ -86,7 +87,12 @@ function bindOne(
   if (form[0] === "...") {
     const leading = shape.slice(0, shape.length - named.length);
     if (bindings.leading !== undefined && !sameShape(bindings.leading, leading)) {
-      throw shapeError(op, signature, shapes, `leading sizes differ: ${shapeText(bindings.leading)} in ${origin.get("...")} but ${shapeText(leading)} in ${name}`);
+      throw shapeError(
+        op,
+        signature,
+        shapes,
+        `leading sizes differ: ${shapeText(bindings.leading)} in ${origin.get("...")} but ${shapeText(leading)} in ${name}`,
+      );
     }
     bindings.leading = leading;
     if (!origin.has("...")) origin.set("...", name);
@@ -124,5 +130,9 @@ const rankText = (dims: readonly string[]): string => (dims[0] === "..." ? `at l
 /** A BAD_SHAPE error: what is wrong, the signature, every shape. */
 export function shapeError(op: string, signature: Signature, shapes: Shapes, what: string): LowrankError {
   const given = signature.inputs.flatMap(({ name }) => (shapes[name] === undefined ? [] : [`  ${name}: ${shapeText(shapes[name])}`]));
-  return new LowrankError("BAD_SHAPE", `${op}: ${what}\n  ${signature.text}\n${given.join("\n")}`, { op, signature: signature.text, shapes: { ...shapes } });
+  return new LowrankError("BAD_SHAPE", `${op}: ${what}\n  ${signature.text}\n${given.join("\n")}`, {
+    op,
+    signature: signature.text,
+    shapes: { ...shapes },
+  });
 }

@@ -78,5 +78,8 @@ export const sliceOp = defineOp({
     );
   },
   tolerance: "exact",
-  cases: [{ axis: -1, start: 1 }, { axis: 1, start: 0, end: 1 }],
+  cases: [
+    { axis: -1, start: 1 },
+    { axis: 1, start: 0, end: 1 },
+  ],
 });

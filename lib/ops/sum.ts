@@ -14,8 +14,7 @@ export function around(shape: readonly number[], axis: number): [outer: number, 
   return [outer, shape[axis] as number, inner];
 }
 
-const without = (shape: readonly number[], axis: number | undefined): number[] =>
-  axis === undefined ? [] : shape.filter((_, i) => i !== axis);
+const without = (shape: readonly number[], axis: number | undefined): number[] => (axis === undefined ? [] : shape.filter((_, i) => i !== axis));
 
 /** Resolved parameters: the shape of x rides along, since views do not carry it. */
 interface Reduction extends SumParams {

@@ -112,7 +112,10 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
     const named = new Map<string, number>();
     const fits = shape.length === this.shape.length && shape.every((dim, i) => fitsDim(dim, this.shape[i] as number, named));
     if (fits) return this as unknown as Tensor<Known<T>, D>;
-    throw new LowrankError("BAD_SHAPE", `as: the tensor is ${shapeText(this.shape)}, not ${shapeText(shape)}`, { expected: shape, actual: this.shape });
+    throw new LowrankError("BAD_SHAPE", `as: the tensor is ${shapeText(this.shape)}, not ${shapeText(shape)}`, {
+      expected: shape,
+      actual: this.shape,
+    });
   }
 
   /** Lets go of the buffer. A second call does nothing. */
@@ -159,7 +162,10 @@ export function checkTensor(where: string, value: unknown): Tensor {
   }
   const environment = (value as { environment?: unknown } | null | undefined)?.environment;
   if (environment === environmentId) {
-    throw new LowrankError("BAD_ARGUMENT", `${where}: this tensor was made by another copy of lowrank. Load the package once, from one place (npm ls lowrank).`);
+    throw new LowrankError(
+      "BAD_ARGUMENT",
+      `${where}: this tensor was made by another copy of lowrank. Load the package once, from one place (npm ls lowrank).`,
+    );
   }
   if (typeof environment === "number") {
     throw new LowrankError(

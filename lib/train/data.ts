@@ -39,7 +39,10 @@ export class BatchSource<T> {
   ) {
     const indexed = isIndexed(data);
     if (!indexed && !isIterable(data)) {
-      throw new LowrankError("BAD_ARGUMENT", `The data must be an array, have { length, at(i) }, or be iterable; found ${data === null ? "null" : typeof data}`);
+      throw new LowrankError(
+        "BAD_ARGUMENT",
+        `The data must be an array, have { length, at(i) }, or be iterable; found ${data === null ? "null" : typeof data}`,
+      );
     }
     if (indexed && !(Number.isSafeInteger(data.length) && data.length >= 0)) {
       throw new LowrankError("BAD_ARGUMENT", `The length of the data is a natural number, found ${String(data.length)}`);
@@ -69,7 +72,12 @@ export class BatchSource<T> {
       }
     } catch (error) {
       if (error instanceof LowrankError) throw error;
-      throw new LowrankError("DATA_SOURCE_ERROR", `The data source failed in epoch ${epoch}: ${String((error as Error | undefined)?.message ?? error)}`, {}, error);
+      throw new LowrankError(
+        "DATA_SOURCE_ERROR",
+        `The data source failed in epoch ${epoch}: ${String((error as Error | undefined)?.message ?? error)}`,
+        {},
+        error,
+      );
     }
   }
 
@@ -81,7 +89,9 @@ export class BatchSource<T> {
     const count = this.options.count?.(item) ?? tensors[0]?.shape[0] ?? 1;
     if (Number.isFinite(count) && count > 0) return { item, count, dispose };
     dispose();
-    throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, { actual: count });
+    throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, {
+      actual: count,
+    });
   }
 }
 

@@ -46,7 +46,12 @@ export async function evaluate<T>(_target: object, data: TrainingData<T>, option
 }
 
 /** As `evaluate`, on a source; the commands belong to `owner`. */
-export async function evaluateBatches<T>(source: BatchSource<T>, loss: (batch: T) => LossResult, metrics: Metrics<T>, owner: OwnerId): Promise<EvaluationResult> {
+export async function evaluateBatches<T>(
+  source: BatchSource<T>,
+  loss: (batch: T) => LossResult,
+  metrics: Metrics<T>,
+  owner: OwnerId,
+): Promise<EvaluationResult> {
   const names = Object.keys(metrics);
   const sums = new Float64Array(names.length);
   let total = 0;
@@ -56,7 +61,9 @@ export async function evaluateBatches<T>(source: BatchSource<T>, loss: (batch: T
   for await (const batch of source.epoch(0)) {
     const result = engine().as(owner, () => submitBatch(batch, loss, metrics));
     try {
-      const read = await engine().as(owner, () => Promise.all([result.loss.item(), countRight(result), ...result.metrics.map((value) => value.item())]));
+      const read = await engine().as(owner, () =>
+        Promise.all([result.loss.item(), countRight(result), ...result.metrics.map((value) => value.item())]),
+      );
       const [value, { correct, counted }, ...others] = read;
       total += value * batch.count;
       examples += batch.count;

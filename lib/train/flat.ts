@@ -31,14 +31,22 @@ export class FlatParameters {
     const ordered = [...entries.filter(([, p]) => decays(p)), ...entries.filter(([, p]) => !decays(p))];
     for (const [name, parameter] of ordered) {
       if (parameter.dtype === "f32") continue;
-      throw new LowrankError("BAD_DTYPE", `train: ${name} is stored as ${parameter.dtype}; only f32 parameters can be trained. Attach an adapter, or make the module with f32.`, {
-        tensor: name,
-        expected: "f32",
-        actual: parameter.dtype,
-      });
+      throw new LowrankError(
+        "BAD_DTYPE",
+        `train: ${name} is stored as ${parameter.dtype}; only f32 parameters can be trained. Attach an adapter, or make the module with f32.`,
+        {
+          tensor: name,
+          expected: "f32",
+          actual: parameter.dtype,
+        },
+      );
     }
     let end = 0;
-    this.#parts = ordered.map(([name, { shape }]) => ({ name, start: end, end: (end += elementsOf(shape)) }));
+    this.#parts = ordered.map(([name, { shape }]) => {
+      const start = end;
+      end += elementsOf(shape);
+      return { name, start, end };
+    });
     this.decayed = this.#parts[ordered.filter(([, p]) => decays(p)).length - 1]?.end ?? 0;
     this.parameters = parameters;
     const flat = (): Tensor => outsideScopes(() => empty([end], "f32", "state"));

@@ -1,7 +1,8 @@
 /** @file Optimizers: which kernel updates the flat parameter buffer, with which state. Formulas of torch.optim. */
-import type { Kernels } from "../native/kernels.js";
-import { LowrankError } from "../native/errors.js";
+
 import type { View } from "../native/engine.js";
+import { LowrankError } from "../native/errors.js";
+import type { Kernels } from "../native/kernels.js";
 
 /** What an optimizer needs of a step beside the record. */
 export interface FlatViews {
@@ -90,7 +91,11 @@ export function sgd(options: SgdOptions = {}): Optimizer {
   };
 }
 
-export const optimizersByName: Readonly<Record<string, (options: { learningRate?: number; weightDecay?: number }) => Optimizer>> = { adam, adamw, sgd };
+export const optimizersByName: Readonly<Record<string, (options: { learningRate?: number; weightDecay?: number }) => Optimizer>> = {
+  adam,
+  adamw,
+  sgd,
+};
 
 function check(name: string, option: string, value: unknown, inRange: boolean): void {
   if (typeof value === "number" && Number.isFinite(value) && inRange) return;
@@ -99,5 +104,6 @@ function check(name: string, option: string, value: unknown, inRange: boolean): 
 
 function checkNames(name: string, options: object, known: readonly string[]): void {
   const wrong = Object.keys(options).find((option) => !known.includes(option));
-  if (wrong !== undefined) throw new LowrankError("UNKNOWN_OPTION", `${name}: there is no option ${JSON.stringify(wrong)}; known: ${known.join(", ")}`, { actual: wrong });
+  if (wrong !== undefined)
+    throw new LowrankError("UNKNOWN_OPTION", `${name}: there is no option ${JSON.stringify(wrong)}; known: ${known.join(", ")}`, { actual: wrong });
 }

@@ -108,7 +108,8 @@ export function checkTrainOptions<T>(options: TrainOptions<T>): TrainPlan<T> {
   const number = (name: keyof TrainOptions<T>, fallback: number, low: number, integer = true): number =>
     checkNumber("train", name, (options[name] as number | undefined) ?? fallback, low, integer);
   const schedule = options.schedule ?? "constant";
-  if (!schedules.includes(schedule)) throw new LowrankError("BAD_ARGUMENT", `train: schedule is one of ${schedules.join(", ")}; found ${String(schedule)}`);
+  if (!schedules.includes(schedule))
+    throw new LowrankError("BAD_ARGUMENT", `train: schedule is one of ${schedules.join(", ")}; found ${String(schedule)}`);
   if (options.evaluate !== undefined) {
     checkNames("train: evaluate", options.evaluate, ["data", "every", "metrics"]);
     if (options.evaluate.every !== undefined) checkNumber("train: evaluate", "every", options.evaluate.every, 1);
@@ -151,8 +152,12 @@ function optimizerOf<T>({ optimizer = "adamw", learningRate, weightDecay }: Trai
     throw new LowrankError("BAD_ARGUMENT", "train: optimizer is a name or what adamw(), adam() or sgd() gives");
   }
   const make = Object.hasOwn(optimizersByName, optimizer) ? optimizersByName[optimizer] : undefined;
-  if (make !== undefined) return make({ ...(learningRate === undefined ? {} : { learningRate }), ...(weightDecay === undefined ? {} : { weightDecay }) });
-  throw new LowrankError("BAD_ARGUMENT", `train: there is no optimizer ${JSON.stringify(optimizer)}; known: ${Object.keys(optimizersByName).join(", ")}`);
+  if (make !== undefined)
+    return make({ ...(learningRate === undefined ? {} : { learningRate }), ...(weightDecay === undefined ? {} : { weightDecay }) });
+  throw new LowrankError(
+    "BAD_ARGUMENT",
+    `train: there is no optimizer ${JSON.stringify(optimizer)}; known: ${Object.keys(optimizersByName).join(", ")}`,
+  );
 }
 
 function checkNumber(what: string, name: string, value: number, low: number, integer = true): number {
@@ -164,13 +169,18 @@ function checkNumber(what: string, name: string, value: number, low: number, int
 }
 
 function checkNames(what: string, options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== "object") throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object, found ${typeof options}`);
+  if (options === null || typeof options !== "object")
+    throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object, found ${typeof options}`);
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const near = nearest(name, known, 1);
-    throw new LowrankError("UNKNOWN_OPTION", `${what}: there is no option ${JSON.stringify(name)}${near.length > 0 ? `; did you mean ${near[0]}?` : ""} Known: ${known.join(", ")}.`, {
-      actual: name,
-      expected: known,
-    });
+    throw new LowrankError(
+      "UNKNOWN_OPTION",
+      `${what}: there is no option ${JSON.stringify(name)}${near.length > 0 ? `; did you mean ${near[0]}?` : ""} Known: ${known.join(", ")}.`,
+      {
+        actual: name,
+        expected: known,
+      },
+    );
   }
 }

@@ -5,7 +5,7 @@ import { valueAndGrad } from "../autograd/value-and-grad.js";
 import { scale } from "../functions.js";
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
-import { type StepResults, StepRecord } from "../tensor/step-record.js";
+import { StepRecord, type StepResults } from "../tensor/step-record.js";
 import { Tensor } from "../tensor/tensor.js";
 import { abortable, type Guard } from "./abort.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
@@ -103,7 +103,8 @@ function parametersOf(target: Trainable | readonly Trainable[]): ReadonlyMap<str
   const targets: readonly Trainable[] = Array.isArray(target) ? target : [target as Trainable];
   const all = new Map<string, Parameter>();
   targets.forEach((one, i) => {
-    if (typeof one?.parameters !== "function") throw new LowrankError("BAD_ARGUMENT", "train: the target is a module, an adapter, or an array of them");
+    if (typeof one?.parameters !== "function")
+      throw new LowrankError("BAD_ARGUMENT", "train: the target is a module, an adapter, or an array of them");
     for (const [name, parameter] of one.parameters()) all.set(targets.length > 1 ? `${i}.${name}` : name, parameter);
   });
   if (all.size === 0) throw new LowrankError("BAD_ARGUMENT", "train: the target has no parameters");

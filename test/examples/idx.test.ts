@@ -141,7 +141,17 @@ describe("readIdxDataset refuses", () => {
 
   it("huge and zero sizes, plain and inside gzip", async () => {
     const huge = 2 ** 32 - 1;
-    for (const sizes of [[huge, huge, huge], [huge, 1, 1], [3, huge, 4], [3, 2, huge], [3, 0, 4], [3, 2, 0], [2 ** 30, 1, 1], [3, 2, 5], [65536, 65536, 1]]) {
+    for (const sizes of [
+      [huge, huge, huge],
+      [huge, 1, 1],
+      [3, huge, 4],
+      [3, 2, huge],
+      [3, 0, 4],
+      [3, 2, 0],
+      [2 ** 30, 1, 1],
+      [3, 2, 5],
+      [65536, 65536, 1],
+    ]) {
       const file = idx([2051, ...sizes], PIXELS);
       expect((await failureWith(file)).code, sizes.join("×")).toBe("IDX_SIZE_MISMATCH");
       await rm(join(dir, "train-images-idx3-ubyte"));

@@ -26,7 +26,10 @@ describe("100 steps as PyTorch takes them", () => {
     const worst = Math.max(...seen.map((loss, i) => Math.abs(loss - (losses[i] as number)) / Math.max(Math.abs(losses[i] as number), 1e-3)));
     expect(worst).toBeLessThanOrEqual(bounds.loss_relative);
     for (const tensor of ["fc2.weight", "fc2.bias"] as const) {
-      const { difference } = distance(await (mlp.parameters().get(tensor) as { value: { data(): Promise<Float32Array> } }).value.data(), await golden.expected(`${name}.trained.${tensor}`));
+      const { difference } = distance(
+        await (mlp.parameters().get(tensor) as { value: { data(): Promise<Float32Array> } }).value.data(),
+        await golden.expected(`${name}.trained.${tensor}`),
+      );
       expect(difference, tensor).toBeLessThanOrEqual(bounds.trained_absolute);
     }
     mlp.dispose();

@@ -324,7 +324,9 @@ describe("what a caller can get wrong", () => {
     const data = fresh([4]);
     const loss = lossOf(net);
     const attempt = (options: object) => () => train(net, data, { loss, ...options } as never);
-    expect(attempt({ learningrate: 1 })).toThrow(expect.objectContaining({ code: "UNKNOWN_OPTION", message: expect.stringContaining("learningRate") }));
+    expect(attempt({ learningrate: 1 })).toThrow(
+      expect.objectContaining({ code: "UNKNOWN_OPTION", message: expect.stringContaining("learningRate") }),
+    );
     expect(attempt({ loss: undefined })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
     expect(attempt({ epochs: 0 })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
     expect(attempt({ learningRate: Number.NaN })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
@@ -346,7 +348,10 @@ describe("what a caller can get wrong", () => {
         throw new Error("no such row");
       },
     };
-    await expect(train(net, broken, { loss: lossOf(net) }).finished).rejects.toMatchObject({ code: "DATA_SOURCE_ERROR", cause: { message: "no such row" } });
+    await expect(train(net, broken, { loss: lossOf(net) }).finished).rejects.toMatchObject({
+      code: "DATA_SOURCE_ERROR",
+      cause: { message: "no such row" },
+    });
     await expect(train(net, fresh([4]), { loss: ({ x }: Batch) => net.forward(x) }).finished).rejects.toMatchObject({ code: "NOT_SCALAR" });
     await expect(train(net, fresh([4]), { loss: (async () => 1) as never }).finished).rejects.toMatchObject({ code: "ASYNC_IN_SCOPE" });
     await expect(train(net, fresh([4]), { loss: ({ x }: Batch) => sum(x) }).finished).rejects.toMatchObject({ code: "NO_GRADIENT" });
