@@ -27,14 +27,14 @@ import { type ExampleOptions, readOptions, usage } from "./mnist-options.js";
 import { type MethodResult, type Outcome, printTable, reportOf } from "./mnist-results.js";
 import { renderReport } from "./report.js";
 
-/** The three ways to adapt. The learning rates are those that a small search liked; Σ trains few numbers and takes large steps. */
+/** The three ways to adapt. Σ trains few numbers and takes large steps. */
 const methods: readonly { name: string; options: AttachOptions | undefined; learningRate: number }[] = [
   { name: "all weights", options: undefined, learningRate: 1e-3 },
   { name: "LoRA r = 8", options: { method: "lora", rank: 8, alpha: 16, targetModules: "all-linear" }, learningRate: 5e-3 },
   { name: "Σ only", options: { method: "sigma", targetModules: "all-linear" }, learningRate: 5e-2 },
 ];
 
-const adaptEpochs = 10;
+const adaptEpochs = 20;
 
 const evaluateOn = (mlp: Mlp, { test: set }: TrainAndTest): Promise<EvaluationResult> =>
   evaluate(mlp, new ImageBatches(set, { batchSize: 500 }), { loss: (batch) => mlp.loss(batch) });
@@ -54,6 +54,7 @@ async function trainOn(label: string, mlp: Mlp, target: Trainable, set: TrainAnd
   const training = train(target, batches, {
     loss: (batch) => mlp.loss(batch),
     optimizer,
+    ...(base ? {} : { schedule: "cosine", warmupSteps: 20 }),
     epochs,
     shuffle: false, // the batches shuffle their images themselves
     seed: options.seed,

@@ -84,7 +84,7 @@ Row adam_row(const KernelTable& t, int64_t n) {
     (void)memory;
     In step;
     step.data = reinterpret_cast<std::byte*>(record.get()), step.rows = 1, step.cols = sizeof(StepRecord), step.ld = step.cols, step.dtype = DType::u8;
-    t.adam(ctx, w->view<InOut>(), m->view<InOut>(), v->view<InOut>(), g->view<In>(), step, 0, true, 0.9f, 0.999f, 1e-8f);
+    t.adam(ctx, w->view<InOut>(), m->view<InOut>(), v->view<InOut>(), g->view<In>(), step, 0, true, 0.1f, 0.001f, 1e-8f);
   };
   row.verify = [=]() -> std::string {
     for (int64_t i = 0; i < n; i += 97) {

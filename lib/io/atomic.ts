@@ -50,7 +50,7 @@ export interface OutputFile {
 
 /**
  * Writes a file through `write`, atomically: until the rename the file of that name, if any, stays as it is, and on any failure the
- * temporary file is removed. An existing file keeps its permissions; a symbolic link is replaced by a file.
+ * temporary file is removed. An existing file keeps its permissions as far as the umask allows; a symbolic link is replaced by a file.
  * @throws LowrankError IO_NO_SPACE, IO_ACCESS, IO_NOT_FOUND, IO_NOT_REGULAR_FILE, IO_RENAME_BLOCKED, IO_FAILED, ABORTED; what `write` throws
  */
 export async function writeAtomic(path: string, write: (file: OutputFile) => Promise<void>, options: WriteOptions = {}): Promise<void> {
@@ -75,7 +75,8 @@ export interface FolderEntry {
 /**
  * Writes several files into one folder. A folder that does not exist appears complete or not at all (parents are made). In one that
  * exists every file is first written and flushed under a temporary name; then they are renamed one by one **in the given order**, so
- * give the file that readers look for last. Other files of the folder stay. Only a crash between two renames can leave a mixture.
+ * give the file that readers look for last. Other files of the folder stay. Only a crash or a failure between two renames can leave
+ * a mixture: each file whole, some of them new.
  * @throws LowrankError as {@link writeAtomic}
  */
 export async function writeFolder(folder: string, entries: readonly FolderEntry[], options: WriteOptions = {}): Promise<void> {

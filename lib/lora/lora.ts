@@ -4,7 +4,8 @@ import { engine } from "../native/engine.js";
 import { kaimingUniform } from "../nn/init.js";
 import type { Method } from "./method.js";
 
-const defaultRank = 8;
+/** PEFT's. */
+export const defaultRank = 8;
 
 /** PEFT's initial values: A is kaiming-uniform (±1/√I), a pure function of the seed and the tensor's name; B is zero. */
 export const lora: Method = {

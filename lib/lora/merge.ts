@@ -83,7 +83,13 @@ function addBranch(weight: Tensor, { a, b, middle, scale: factor }: LowRankBranc
     tidy(() => {
       const part = rowsOf(weight, row, rows);
       const left = rowsOf(b.value, row, rows);
-      const scaled = scale((middle === undefined ? left : mul(left as Tensor<[number, number], "f32">, middle.value as Tensor<[number], "f32">)) as Tensor<[number, number], "f32">, factor);
+      const scaled = scale(
+        (middle === undefined ? left : mul(left as Tensor<[number, number], "f32">, middle.value as Tensor<[number], "f32">)) as Tensor<
+          [number, number],
+          "f32"
+        >,
+        factor,
+      );
       const change = matmul(scaled, a.value as Tensor<[number, number], "f32">);
       if (part.dtype === "f32") engine().kernels.accumulate(part, change);
       else {

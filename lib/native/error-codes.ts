@@ -97,6 +97,7 @@ export const errorCodes = {
   ADAPTER_PAIR_INCOMPLETE: "A LoRA matrix lacks its partner.",
   ADAPTER_SHAPE_MISMATCH: "A tensor of the adapter does not fit the module of its name.",
   ADAPTER_TENSOR_UNMATCHED: "A tensor of the adapter belongs to no module.",
+  ADAPTER_WRONG_BASE: "The adapter was trained on other base weights.",
   CONFIG_TOO_LARGE: "A configuration file is larger than 1 MB.",
   IDX_BAD_MAGIC: "An IDX file does not start with the expected magic number.",
   IDX_SIZE_MISMATCH: "The sizes in an IDX header do not fit the file, or each other.",

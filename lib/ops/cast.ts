@@ -23,4 +23,5 @@ export const castOp = defineOp({
   backward: (k, { dx, dy }) => k.copy(dx, dy),
   reference: ({ x }) => map(x, (value) => value),
   tolerance: "exact",
+  cases: [{ dtype: "bf16" }, { dtype: "f16" }],
 });

@@ -1,13 +1,16 @@
 import { defineOp } from "./op.js";
-import { erf, map } from "./reference.js";
+import { erfc, map } from "./reference.js";
 
 /** "none": the exact form; "tanh": the approximation. The words of torch.nn.functional.gelu. */
 export interface GeluParams {
   readonly approximate: "none" | "tanh";
 }
 
-const exact = (x: number): number => (x * (1 + erf(x / Math.SQRT2))) / 2;
-const tanhForm = (x: number): number => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2;
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+// ½(1 + erf(z)) = ½·erfc(−z) and ½(1 + tanh(u)) = sigmoid(2u): without the cancellation that the left forms have for negative x.
+const exact = (x: number): number => (x * erfc(-x / Math.SQRT2)) / 2;
+const tanhForm = (x: number): number => x * sigmoid(2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3));
 
 export const geluOp = defineOp({
   name: "gelu",

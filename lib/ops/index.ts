@@ -68,3 +68,4 @@ export {
   sumOp,
   transposeOp,
 };
+export type { AnyOp } from "./op.js";

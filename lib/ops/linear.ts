@@ -1,5 +1,5 @@
 import { defineOp } from "./op.js";
-import { at, lastSize, product } from "./reference.js";
+import { at, product } from "./reference.js";
 
 export const linearOp = defineOp({
   name: "linear",
@@ -14,13 +14,9 @@ export const linearOp = defineOp({
   reference: ({ x, w, bias }) => {
     const [o = 0, i = 0] = w.shape;
     const rows = x.shape.slice(0, -1).reduce((count, size) => count * size, 1);
-    const y = product(
-      [...x.shape.slice(0, -1), o],
-      1,
-      [rows, o, i],
-      (_, r, l) => at(x, r * lastSize(x) + l),
-      (_, l, j) => at(w, j * i + l),
-    );
+    const left = { data: x.data, matrix: 0, row: i, column: 1 };
+    const transposed = { data: w.data, matrix: 0, row: 1, column: i };
+    const y = product([...x.shape.slice(0, -1), o], 1, [rows, o, i], left, transposed);
     if (bias !== undefined) for (let e = 0; e < y.data.length; e++) y.data[e] = at(y, e) + at(bias, e % o);
     return y;
   },

@@ -1,5 +1,5 @@
 import { defineOp } from "./op.js";
-import { at, product } from "./reference.js";
+import { product } from "./reference.js";
 
 const NN = 0;
 const NT = 1;
@@ -26,8 +26,8 @@ export const matmulOp = defineOp({
     const [m = 0, kk = 0] = a.shape.slice(-2);
     const n = b.shape[b.shape.length - 1] ?? 0;
     const batches = a.shape.slice(0, -2).reduce((count, size) => count * size, 1);
-    const left = (batch: number, i: number, l: number) => at(a, (batch * m + i) * kk + l);
-    const right = (batch: number, l: number, j: number) => at(b, (batch * kk + l) * n + j);
+    const left = { data: a.data, matrix: m * kk, row: kk, column: 1 };
+    const right = { data: b.data, matrix: kk * n, row: n, column: 1 };
     return product([...a.shape.slice(0, -1), n], batches, [m, n, kk], left, right);
   },
   tolerance: "reduction",

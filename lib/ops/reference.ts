@@ -37,41 +37,52 @@ export function mapRows(x: Ref, shape: readonly number[], fn: (row: Float64Array
   return { shape, data };
 }
 
-/** c[..., M, N] = a[..., M, K] · b[..., K, N]; `at…` give the flat index of an element of a and b in matrix `batch`. */
-export function product(
-  shape: readonly number[],
-  batches: number,
-  [m, n, k]: readonly [number, number, number],
-  left: (batch: number, i: number, l: number) => number,
-  right: (batch: number, l: number, j: number) => number,
-): Ref {
-  return fromIndex(shape, (flat) => {
-    const batch = batches === 0 ? 0 : Math.floor(flat / (m * n));
-    const i = Math.floor(flat / n) % m;
-    const j = flat % n;
-    let sum = 0;
-    for (let l = 0; l < k; l++) sum += left(batch, i, l) * right(batch, l, j);
-    return sum;
-  });
+/** A stack of matrices: where element (i, j) of one of them lies, i·row + j·column behind its start. */
+export interface Matrices {
+  readonly data: Float64Array;
+  readonly matrix: number;
+  readonly row: number;
+  readonly column: number;
 }
 
-/** The error function to about 1e-16, by its series and its continued fraction (Abramowitz and Stegun 7.1.6, 7.1.14). */
-export function erf(x: number): number {
-  const size = Math.abs(x);
-  if (Number.isNaN(x)) return x;
-  if (size > 6) return Math.sign(x);
-  if (size < 2.5) {
-    let term = x;
-    let sum = x;
-    for (let n = 1; n < 120; n++) {
-      term *= (2 * x * x) / (2 * n + 1);
-      sum += term;
+/** c[..., M, N] = a[..., M, K] · b[..., K, N], matrix by matrix. */
+export function product(shape: readonly number[], batches: number, [m, n, k]: readonly [number, number, number], a: Matrices, b: Matrices): Ref {
+  const data = new Float64Array(count(shape));
+  let at = 0;
+  for (let batch = 0; batch < batches; batch++) {
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        const [left, right] = [batch * a.matrix + i * a.row, batch * b.matrix + j * b.column];
+        let sum = 0;
+        for (let l = 0; l < k; l++) sum += (a.data[left + l * a.column] as number) * (b.data[right + l * b.row] as number);
+        data[at++] = sum;
+      }
     }
-    return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
   }
+  return { shape, data };
+}
+
+/** The error function to about 1e-16 (Abramowitz and Stegun 7.1.6). */
+export const erf = (x: number): number => (Math.abs(x) < 2.5 ? erfSeries(x) : Math.sign(x) * (1 - erfcTail(Math.abs(x))));
+
+/** 1 − erf(x), with small relative error on the right too, where erf is near 1. */
+export const erfc = (x: number): number => (x < 2.5 ? 1 - erf(x) : erfcTail(x));
+
+function erfSeries(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 120; n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+
+/** The continued fraction of 1 − erf (Abramowitz and Stegun 7.1.14), for x from 2.5. */
+function erfcTail(x: number): number {
   let fraction = 0;
-  for (let n = 120; n > 0; n--) fraction = n / 2 / (size + fraction);
-  return Math.sign(x) * (1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / (size + fraction));
+  for (let n = 120; n > 0; n--) fraction = n / 2 / (x + fraction);
+  return Math.exp(-x * x) / Math.sqrt(Math.PI) / (x + fraction);
 }
 
 /** Philox4x32-10 (native/core/rng.h): four 32-bit words for a counter and a key below 2^53. */

@@ -20,4 +20,5 @@ export const reshapeOp = defineOp({
   backward: (k, { dx, dy }) => k.copy(dx, fold(dy, dx?.rows ?? 0, dx?.cols ?? 0)),
   reference: ({ x }, { to }) => ({ shape: resolveReshape(x.shape, to), data: x.data.slice(0, elementsOf(x.shape)) }),
   tolerance: "exact",
+  cases: [{ to: [1, -1] }, { to: [-1, 1, 1] }],
 });

@@ -87,13 +87,13 @@ void check_activation(const char* name, double (*f)(double), Slope (*slope)(doub
       Matrix<float> x(setup, shape.rows, shape.cols), y(setup, shape.rows, shape.cols), dy(setup, shape.rows, shape.cols);
       x.randomize(5, -4, 4), dy.randomize(6);
       forward(setup, y, x);
-      EXPECT(what, y, mapped(Mat::of(x), f, [&](double v) { return ulps * ulp(f(v)) + kTiny; }));
+      EXPECT_MATRIX(what, y, mapped(Mat::of(x), f, [&](double v) { return ulps * ulp(f(v)) + kTiny; }));
     }
     Matrix<float> x(setup, rows, cols), y(setup, rows, cols), dx(setup, rows, cols), dy(setup, rows, cols);
     for (int64_t i = 0; i < rows * cols; ++i) x.at(i / cols, i % cols) = xs[static_cast<size_t>(i)];
     dy.randomize(7);
     forward(setup, y, x);
-    EXPECT(what, y, mapped(Mat::of(x), f, [&](double v) { return ulps * ulp(f(v)) + kTiny; }));
+    EXPECT_MATRIX(what, y, mapped(Mat::of(x), f, [&](double v) { return ulps * ulp(f(v)) + kTiny; }));
     backward(setup, dx, dy, x);
     Mat expected(rows, cols);
     for (int64_t r = 0; r < rows; ++r) {
@@ -105,7 +105,7 @@ void check_activation(const char* name, double (*f)(double), Slope (*slope)(doub
         if (!std::isfinite(expected.bound(r, c))) expected.bound(r, c) = 8 * kUnit * std::abs(expected(r, c));
       }
     }
-    EXPECT(what + " backward", dx, expected);
+    EXPECT_MATRIX(what + " backward", dx, expected);
   }
   Mat x(1, 9);
   for (int64_t i = 0; i < 9; ++i) x(0, i) = static_cast<double>(i) - 4.3;
@@ -159,12 +159,12 @@ TEST(elementwise_add) {
             CHECK(y.at(r, c) == a.at(r, c) + b.at(other.rows == shape.rows ? r : 0, other.cols == shape.cols ? c : 0), setup.name());
         const Mat expected = summed_like(Mat::of(dy), other.rows, other.cols);
         RUN_OK_K(setup, add_backward, da, db, dy);
-        EXPECT("add da on " + setup.name(), da, Mat::of(dy));
-        EXPECT("add db on " + setup.name(), db, expected);
+        EXPECT_MATRIX("add da on " + setup.name(), da, Mat::of(dy));
+        EXPECT_MATRIX("add db on " + setup.name(), db, expected);
         RUN_OK_K(setup, add_backward, da.fill(0), Out{}, dy);
-        EXPECT("add da alone on " + setup.name(), da, Mat::of(dy));
+        EXPECT_MATRIX("add da alone on " + setup.name(), da, Mat::of(dy));
         RUN_OK_K(setup, add_backward, Out{}, db.fill(0), dy);
-        EXPECT("add db alone on " + setup.name(), db, expected);
+        EXPECT_MATRIX("add db alone on " + setup.name(), db, expected);
       }
     }
   }
@@ -179,15 +179,15 @@ TEST(elementwise_mul) {
         a.randomize(1), b.randomize(2), dy.randomize(3);
         const Mat whole = repeated(Mat::of(b), shape.rows, shape.cols);
         RUN_OK_K(setup, mul_forward, y, a, b);
-        EXPECT("mul on " + setup.name(), y, times(Mat::of(a), whole));
+        EXPECT_MATRIX("mul on " + setup.name(), y, times(Mat::of(a), whole));
         const Mat expected_a = times(Mat::of(dy), whole), expected_b = summed_like(times(Mat::of(dy), Mat::of(a)), other.rows, other.cols);
         RUN_OK_K(setup, mul_backward, da, db, dy, a, b);
-        EXPECT("mul da on " + setup.name(), da, expected_a);
-        EXPECT("mul db on " + setup.name(), db, expected_b);
+        EXPECT_MATRIX("mul da on " + setup.name(), da, expected_a);
+        EXPECT_MATRIX("mul db on " + setup.name(), db, expected_b);
         RUN_OK_K(setup, mul_backward, da.fill(0), Out{}, dy, a, b);
-        EXPECT("mul da alone on " + setup.name(), da, expected_a);
+        EXPECT_MATRIX("mul da alone on " + setup.name(), da, expected_a);
         RUN_OK_K(setup, mul_backward, Out{}, db.fill(0), dy, a, b);
-        EXPECT("mul db alone on " + setup.name(), db, expected_b);
+        EXPECT_MATRIX("mul db alone on " + setup.name(), db, expected_b);
       }
     }
   }
@@ -247,7 +247,7 @@ TEST(elementwise_dropout) {
             if (static_cast<float>(words[e % 4] >> 8) * 0x1p-24f < p) expected(r, c) = expected.bound(r, c) = 0;
           }
         }
-        EXPECT(text("dropout ", p, " on ", setup.name()), y, expected);
+        EXPECT_MATRIX(text("dropout ", p, " on ", setup.name()), y, expected);
       }
     }
   }

@@ -167,9 +167,9 @@ int64_t (*no_scratch(Status (*)(Context&, P...)))(int, P...) {
 }  // namespace test
 
 /// A kernel without and with scratch memory, by name.
-#define RUN_K(setup, name, ...) test::run_kernel(setup, #name, (setup).table->name, test::no_scratch((setup).table->name), __VA_ARGS__)
-#define RUN_S(setup, name, ...) test::run_kernel(setup, #name, (setup).table->name, (setup).table->name##_scratch, __VA_ARGS__)
-#define RUN_OK_K(setup, name, ...) CHECK(RUN_K(setup, name, __VA_ARGS__).ok(), (setup).name())
-#define RUN_OK_S(setup, name, ...) CHECK(RUN_S(setup, name, __VA_ARGS__).ok(), (setup).name())
-#define CANCELLED_K(setup, name, ...) test::run_cancelled(setup, (setup).table->name, test::no_scratch((setup).table->name), __VA_ARGS__)
-#define CANCELLED_S(setup, name, ...) test::run_cancelled(setup, (setup).table->name, (setup).table->name##_scratch, __VA_ARGS__)
+#define RUN_K(setup, kernel, ...) test::run_kernel(setup, #kernel, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
+#define RUN_S(setup, kernel, ...) test::run_kernel(setup, #kernel, (setup).table->kernel, (setup).table->kernel##_scratch, __VA_ARGS__)
+#define RUN_OK_K(setup, kernel, ...) CHECK(RUN_K(setup, kernel, __VA_ARGS__).ok(), (setup).name())
+#define RUN_OK_S(setup, kernel, ...) CHECK(RUN_S(setup, kernel, __VA_ARGS__).ok(), (setup).name())
+#define CANCELLED_K(setup, kernel, ...) test::run_cancelled(setup, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
+#define CANCELLED_S(setup, kernel, ...) test::run_cancelled(setup, (setup).table->kernel, (setup).table->kernel##_scratch, __VA_ARGS__)

@@ -30,11 +30,11 @@ void check_linear(const char* dtype) {
         const std::string what = text("linear ", dtype, " M ", n.m, " O ", n.o, " I ", n.i, " on ", setup.name());
         const Mat plain = product(Mat::of(x), transposed(Mat::of(w)));
         RUN_OK_S(setup, linear_forward, y, x, w, In{});
-        EXPECT(what, y, plain);
+        EXPECT_MATRIX(what, y, plain);
         RUN_OK_S(setup, linear_forward, y, x, w, bias);
-        EXPECT(what + " with bias", y, plus(plain, Mat::of(bias)));
+        EXPECT_MATRIX(what + " with bias", y, plus(plain, Mat::of(bias)));
         RUN_OK_S(setup, linear_backward, dx, Out{}, Out{}, dy, x, w);
-        EXPECT(what + " dx", dx, product(Mat::of(dy), Mat::of(w)));
+        EXPECT_MATRIX(what + " dx", dx, product(Mat::of(dy), Mat::of(w)));
       }
     }
   }
@@ -56,13 +56,13 @@ TEST(linear_weight_gradients) {
       const std::string what = text("linear backward M ", n.m, " O ", n.o, " I ", n.i, " on ", setup.name());
       const Mat expected_w = product(transposed(Mat::of(dy)), Mat::of(x)), expected_bias = column_sums(Mat::of(dy));
       RUN_OK_S(setup, linear_backward, dx, dw, dbias, dy, x, w);
-      EXPECT(what + " dx", dx, product(Mat::of(dy), Mat::of(w)));
-      EXPECT(what + " dw", dw, expected_w);
-      EXPECT(what + " dbias", dbias, expected_bias);
+      EXPECT_MATRIX(what + " dx", dx, product(Mat::of(dy), Mat::of(w)));
+      EXPECT_MATRIX(what + " dw", dw, expected_w);
+      EXPECT_MATRIX(what + " dbias", dbias, expected_bias);
       RUN_OK_S(setup, linear_backward, Out{}, dw.fill(0), Out{}, dy, x, w);
-      EXPECT(what + " dw alone", dw, expected_w);
+      EXPECT_MATRIX(what + " dw alone", dw, expected_w);
       RUN_OK_S(setup, linear_backward, Out{}, Out{}, dbias.fill(0), dy, x, w);
-      EXPECT(what + " dbias alone", dbias, expected_bias);
+      EXPECT_MATRIX(what + " dbias alone", dbias, expected_bias);
     }
   }
 }
@@ -122,7 +122,7 @@ TEST(matmul_forms) {
             std::copy(one.value.begin(), one.value.end(), expected.value.begin() + i * n.m * n.o);
             std::copy(one.error.begin(), one.error.end(), expected.error.begin() + i * n.m * n.o);
           }
-          EXPECT(text("matmul form ", form, " batch ", batch, " M ", n.m, " N ", n.o, " K ", n.i, " on ", setup.name()), c, expected);
+          EXPECT_MATRIX(text("matmul form ", form, " batch ", batch, " M ", n.m, " N ", n.o, " K ", n.i, " on ", setup.name()), c, expected);
         }
       }
     }

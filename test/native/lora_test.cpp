@@ -89,32 +89,32 @@ void check_lora(const Setup& setup, const Sizes& n, Middle middle, float p, bool
                                 " p ", p, " on ", setup.name());
   const Mat expected_y = layer.output();
   RUN_OK_S(setup, lora_forward, y, Out{}, x, w, bias_view, a, m_view, b, record, kScale, p, kSite);
-  EXPECT(what + " y without h", y, expected_y);
+  EXPECT_MATRIX(what + " y without h", y, expected_y);
   RUN_OK_S(setup, lora_forward, y, h, x, w, bias_view, a, m_view, b, record, kScale, p, kSite);
-  EXPECT(what + " y", y, expected_y);
-  EXPECT(what + " h", h, layer.hidden());
+  EXPECT_MATRIX(what + " y", y, expected_y);
+  EXPECT_MATRIX(what + " h", h, layer.hidden());
 
   const Layer::Gradients g = layer.gradients(Mat::of(dy), Mat::of(h));
   const auto backward = [&](Out to_x, Out to_a, Out to_m, Out to_b, Out to_bias) {
     RUN_OK_S(setup, lora_backward, to_x, to_a, to_m, to_b, to_bias, dy, x, w, a, m_view, b, h, record, kScale, p, kSite);
   };
   backward(dx, da, dm_view, db, dbias);
-  EXPECT(what + " dx", dx, g.dx);
-  EXPECT(what + " da", da, g.da);
-  EXPECT(what + " db", db, g.db);
-  EXPECT(what + " dbias", dbias, g.dbias);
-  if (dm_view) EXPECT(what + " dm", dm, g.dm);
+  EXPECT_MATRIX(what + " dx", dx, g.dx);
+  EXPECT_MATRIX(what + " da", da, g.da);
+  EXPECT_MATRIX(what + " db", db, g.db);
+  EXPECT_MATRIX(what + " dbias", dbias, g.dbias);
+  if (dm_view) EXPECT_MATRIX(what + " dm", dm, g.dm);
   backward(dx.fill(0), {}, {}, {}, {});
-  EXPECT(what + " dx alone", dx, g.dx);
+  EXPECT_MATRIX(what + " dx alone", dx, g.dx);
   backward({}, da.fill(0), {}, {}, {});
-  EXPECT(what + " da alone", da, g.da);
+  EXPECT_MATRIX(what + " da alone", da, g.da);
   backward({}, {}, {}, db.fill(0), {});
-  EXPECT(what + " db alone", db, g.db);
+  EXPECT_MATRIX(what + " db alone", db, g.db);
   backward({}, {}, {}, {}, dbias.fill(0));
-  EXPECT(what + " dbias alone", dbias, g.dbias);
+  EXPECT_MATRIX(what + " dbias alone", dbias, g.dbias);
   if (!dm_view) return;
   backward({}, {}, dm.fill(0), {}, {});
-  EXPECT(what + " dm alone", dm, g.dm);
+  EXPECT_MATRIX(what + " dm alone", dm, g.dm);
 }
 
 template <class W>

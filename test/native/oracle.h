@@ -85,5 +85,5 @@ void check_gradients(const char* file, int line, const std::string& what, const 
 
 }  // namespace test
 
-#define EXPECT(what, actual, expected) test::expect(__FILE__, __LINE__, what, actual, expected)
+#define EXPECT_MATRIX(what, actual, expected) test::expect(__FILE__, __LINE__, what, actual, expected)
 #define CHECK_GRADIENTS(what, ...) test::check_gradients(__FILE__, __LINE__, what, __VA_ARGS__)

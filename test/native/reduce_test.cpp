@@ -32,9 +32,9 @@ TEST(reduce_sums) {
         Matrix<float> x(setup, shape.rows, shape.cols), all(setup, 1, 1), by_row(setup, shape.rows, 1);
         x.randomize(1, low, 1);
         RUN_OK_K(setup, sum_all, all, x, 0.3f);
-        EXPECT("sum_all on " + setup.name(), all, scaled(total(Mat::of(x)), static_cast<double>(0.3f)));
+        EXPECT_MATRIX("sum_all on " + setup.name(), all, scaled(total(Mat::of(x)), static_cast<double>(0.3f)));
         RUN_OK_K(setup, sum_cols, by_row, x, -2.5f);
-        EXPECT("sum_cols on " + setup.name(), by_row, scaled(product(Mat::of(x), of_ones(shape.cols, 1)), -2.5));
+        EXPECT_MATRIX("sum_cols on " + setup.name(), by_row, scaled(product(Mat::of(x), of_ones(shape.cols, 1)), -2.5));
         for (int64_t groups : {int64_t{1}, int64_t{3}, shape.rows}) {
           if (shape.rows % groups != 0) continue;
           const int64_t n = shape.rows / groups;
@@ -45,7 +45,7 @@ TEST(reduce_sums) {
             const Mat sums = scaled(column_sums(rows_of(Mat::of(x), g * n, n)), 1.5);
             for (int64_t c = 0; c < shape.cols; ++c) expected(g, c) = sums(0, c), expected.bound(g, c) = sums.bound(0, c);
           }
-          EXPECT("sum_rows on " + setup.name(), y, expected);
+          EXPECT_MATRIX("sum_rows on " + setup.name(), y, expected);
         }
       }
     }
@@ -56,13 +56,13 @@ TEST(reduce_sums_of_nothing_are_zero) {
   for (const Setup& setup : setups()) {
     Matrix<float> no_rows(setup, 0, 3), no_cols(setup, 3, 0), one(setup, 1, 1), column(setup, 3, 1), row(setup, 1, 3), none(setup, 0, 3);
     RUN_OK_K(setup, sum_all, one, no_rows, 2.0f);
-    EXPECT("sum_all of no rows", one, Mat(1, 1));
+    EXPECT_MATRIX("sum_all of no rows", one, Mat(1, 1));
     RUN_OK_K(setup, sum_all, one, no_cols, 2.0f);
-    EXPECT("sum_all of no columns", one, Mat(1, 1));
+    EXPECT_MATRIX("sum_all of no columns", one, Mat(1, 1));
     RUN_OK_K(setup, sum_cols, column, no_cols, 2.0f);
-    EXPECT("sum_cols of no columns", column, Mat(3, 1));
+    EXPECT_MATRIX("sum_cols of no columns", column, Mat(3, 1));
     RUN_OK_K(setup, sum_rows, row, no_rows, 0, 2.0f);
-    EXPECT("sum_rows of no rows", row, Mat(1, 3));
+    EXPECT_MATRIX("sum_rows of no rows", row, Mat(1, 3));
     RUN_OK_K(setup, sum_rows, none, no_rows, 2, 2.0f);
     RUN_OK_K(setup, broadcast, none, none, 1, 2.0f);
   }

@@ -119,15 +119,15 @@ void check_cross_entropy(const Setup& setup, int64_t rows, int64_t cols, float r
   const std::string what = text("cross entropy of +-", range, mean ? " mean on " : " sum on ", setup.name());
   const Loss expected = cross_entropy(Mat::of(x), labels, mean);
   RUN_OK_K(setup, cross_entropy_forward, loss, lse, count, x, column, kIgnore, mean);
-  EXPECT(what + ": loss", loss, expected.loss);
-  EXPECT(what + ": lse", lse, expected.lse);
-  EXPECT(what + ": count", count, expected.count);
+  EXPECT_MATRIX(what + ": loss", loss, expected.loss);
+  EXPECT_MATRIX(what + ": lse", lse, expected.lse);
+  EXPECT_MATRIX(what + ": count", count, expected.count);
   RUN_OK_K(setup, cross_entropy_forward, loss.fill(0), Out{}, Out{}, x, column, kIgnore, mean);
-  EXPECT(what + ": loss alone", loss, expected.loss);
+  EXPECT_MATRIX(what + ": loss alone", loss, expected.loss);
   dloss.fill(0.7f);
   const double divisor = mean ? expected.count(0, 0) : 1;
   RUN_OK_K(setup, cross_entropy_backward, dx, dloss, x, column, lse, count, kIgnore, mean);
-  EXPECT(what + ": dlogits", dx, cross_entropy_gradient(Mat::of(x), Mat::of(lse), labels, static_cast<double>(0.7f), divisor));
+  EXPECT_MATRIX(what + ": dlogits", dx, cross_entropy_gradient(Mat::of(x), Mat::of(lse), labels, static_cast<double>(0.7f), divisor));
 }
 
 }  // namespace
@@ -142,14 +142,14 @@ TEST(softmax_forward_and_backward) {
           RUN_OK_K(setup, softmax_forward, y, x);
           Mat expected = softmax(Mat::of(x));
           bound_by_plain_softmax(x, expected);
-          EXPECT(text("softmax of +-", range, " on ", setup.name()), y, expected);
+          EXPECT_MATRIX(text("softmax of +-", range, " on ", setup.name()), y, expected);
           for (int64_t r = 0; r < rows; ++r) {
             double sum = 0;
             for (int64_t c = 0; c < cols; ++c) sum += static_cast<double>(y.at(r, c));
             CHECK(std::abs(sum - 1) <= 4 * kUnit * std::sqrt(static_cast<double>(cols)), setup.name(), ": row sums to ", sum);
           }
           RUN_OK_K(setup, softmax_backward, dx, dy, y);
-          EXPECT("softmax backward on " + setup.name(), dx, softmax_gradient(Mat::of(dy), Mat::of(y)));
+          EXPECT_MATRIX("softmax backward on " + setup.name(), dx, softmax_gradient(Mat::of(dy), Mat::of(y)));
         }
       }
     }
@@ -217,10 +217,10 @@ TEST(cross_entropy_of_nothing_is_zero) {
         x.randomize(1), dloss.fill(1);
         if (rows > 0) x.at(1, 4) = NAN;
         RUN_OK_K(setup, cross_entropy_forward, loss, lse, count, x, labels, kIgnore, mean);
-        EXPECT("loss", loss, Mat(1, 1));
-        EXPECT("count", count, Mat(1, 1));
+        EXPECT_MATRIX("loss", loss, Mat(1, 1));
+        EXPECT_MATRIX("count", count, Mat(1, 1));
         RUN_OK_K(setup, cross_entropy_backward, dx, dloss, x, labels, lse, count, kIgnore, mean);
-        EXPECT("dlogits of ignored rows", dx, Mat(rows, 9));
+        EXPECT_MATRIX("dlogits of ignored rows", dx, Mat(rows, 9));
       }
     }
   }

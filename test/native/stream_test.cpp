@@ -3,8 +3,8 @@
 #include <cstring>
 #include <thread>
 
+#include "expect.h"
 #include "kernels/command.h"
-#include "testing.h"
 
 using namespace lowrank;
 
@@ -37,7 +37,7 @@ struct Engine {
   }
   ~Engine() {
     stream.stop();
-    for (const auto& [block, bytes] : blocks) pool.give_back(block, bytes);
+    for (const auto& [block, bytes] : blocks) pool.give_back(block, bytes, 0);
   }
 
   template <class Function>
@@ -96,7 +96,7 @@ void Engine::kernel(Owner& owner, const char* name, const std::vector<std::pair<
   EXPECT_EQUAL(static_cast<int>(numbers.size()), infos[index].numbers);
   Command& command = stream.begin();
   const char* error = infos[index].decode(handles, numbers.data(), command.args);
-  if (error != nullptr) testing::fail(__FILE__, __LINE__, error);
+  if (error != nullptr) test::fail(__FILE__, __LINE__, error);
   make_kernel_command(command, infos[index], &owner, nullptr);
   stream.publish();
 }
@@ -106,7 +106,7 @@ std::pair<View, double> view(const View& v) { return {v, 0}; }
 
 }  // namespace
 
-TEST("stream: runs commands in order, more of them than its queue holds") {
+TEST(stream_runs_commands_in_order_more_of_them_than_its_queue_holds) {
   Engine engine;
   int64_t next = 0, misplaced = 0;
   auto record = [&](int64_t n) { misplaced += n == next++ ? 0 : 1; };
@@ -116,7 +116,7 @@ TEST("stream: runs commands in order, more of them than its queue holds") {
   EXPECT_EQUAL(misplaced, 0);
 }
 
-TEST("stream: wakes up after every sleep") {
+TEST(stream_wakes_up_after_every_sleep) {
   Engine engine;
   int64_t runs = 0;
   auto count = [&](int64_t) { ++runs; };
@@ -128,7 +128,7 @@ TEST("stream: wakes up after every sleep") {
   }
 }
 
-TEST("stream: stop lets the running command finish and runs no other after it") {
+TEST(stream_stop_lets_the_running_command_finish_and_runs_no_other_after_it) {
   for (int round = 0; round < 20; ++round) {
     Engine engine;
     std::atomic<bool> open{false};
@@ -151,13 +151,13 @@ TEST("stream: stop lets the running command finish and runs no other after it") 
   }
 }
 
-TEST("stream: that never got a command stops at once") {
+TEST(stream_that_never_got_a_command_stops_at_once) {
   Engine engine;
   engine.stream.drain();
   engine.stream.stop();
 }
 
-TEST("stream: completions come once each, in order, with one notification until they are taken") {
+TEST(stream_completions_come_once_each_in_order_with_one_notification_until_they_are_taken) {
   Engine engine;
   auto complete = [&](int64_t ticket) { engine.stream.complete(static_cast<uint64_t>(ticket), nullptr); };
   for (int64_t ticket = 1; ticket <= 100; ++ticket) engine.call(engine.ordinary, &complete, ticket);
@@ -172,7 +172,7 @@ TEST("stream: completions come once each, in order, with one notification until 
   EXPECT_EQUAL(engine.notifications.load(), 2);
 }
 
-TEST("stream: an aborted owner's commands are skipped, others run") {
+TEST(stream_an_aborted_owner_s_commands_are_skipped_others_run) {
   Engine engine;
   Owner training;
   int64_t runs = 0;
@@ -189,7 +189,7 @@ TEST("stream: an aborted owner's commands are skipped, others run") {
   EXPECT(engine.stream.take_unobserved() == nullptr);
 }
 
-TEST("stream: a kernel's failure marks its outputs, and what reads them is skipped and marked") {
+TEST(stream_a_kernel_s_failure_marks_its_outputs_and_what_reads_them_is_skipped_and_marked) {
   Engine engine;
   const View logits = engine.values<float>({1, 2, 3, 4}, 2, 2), labels = engine.values<int32_t>({0, 7}, 2, 1);
   const View loss = engine.values<float>({-1}, 1, 1), lse = engine.values<float>({0, 0}, 2, 1), count = engine.values<float>({0}, 1, 1);
@@ -213,7 +213,7 @@ TEST("stream: a kernel's failure marks its outputs, and what reads them is skipp
   EXPECT(engine.stream.take_unobserved() == nullptr);
 }
 
-TEST("stream: a failure leaves weights unwritten and unmarked") {
+TEST(stream_a_failure_leaves_weights_unwritten_and_unmarked) {
   Engine engine;
   Owner training;
   const View weights = engine.values<float>({5}, 1, 1), gradient = engine.values<float>({1}, 1, 1);
@@ -228,7 +228,7 @@ TEST("stream: a failure leaves weights unwritten and unmarked") {
   EXPECT_EQUAL(*weights.row<float>(0), 6.0f);
 }
 
-TEST("stream: a mark does not outlive the use of its block") {
+TEST(stream_a_mark_does_not_outlive_the_use_of_its_block) {
   Engine engine;
   Block* block = engine.pool.take(64);
   View first = view_of<In>(reinterpret_cast<float*>(block->data), 1, 1);
@@ -236,16 +236,16 @@ TEST("stream: a mark does not outlive the use of its block") {
   const Failure failure;
   Stream::mark(first, &failure, false);
   EXPECT_EQUAL(Stream::mark_of(first), &failure);
-  engine.pool.give_back(block, 64);
+  engine.pool.give_back(block, 64, 0);
   Block* again = engine.pool.take(64);
   EXPECT_EQUAL(again, block);
   View second = first;
   second.incarnation = again->incarnation;
   EXPECT(Stream::mark_of(second) == nullptr);
-  engine.pool.give_back(again, 64);
+  engine.pool.give_back(again, 64, 0);
 }
 
-TEST("stream: several at once share the pool and do not mix") {
+TEST(stream_several_at_once_share_the_pool_and_do_not_mix) {
   constexpr int64_t kRows = 64, kCols = 256;
   std::vector<std::thread> threads;
   std::vector<int64_t> wrong(3);

@@ -72,9 +72,9 @@ void check_adam(const Setup& setup, int64_t n, int32_t decayed, bool decoupled) 
     expected_w.bound(0, i) = 4 * ulp(before.w) + rate * error_m / denominator + update * (8 * kUnit + error_v / (2 * after.v));
   }
   const std::string what = text("adam of ", n, decoupled ? " decoupled, " : ", ", decayed, " decayed, on ", setup.name());
-  EXPECT(what + " w", w, expected_w);
-  EXPECT(what + " m", m, expected_m);
-  EXPECT(what + " v", v, expected_v);
+  EXPECT_MATRIX(what + " w", w, expected_w);
+  EXPECT_MATRIX(what + " m", m, expected_m);
+  EXPECT_MATRIX(what + " v", v, expected_v);
 }
 
 struct SgdState {
@@ -107,8 +107,8 @@ void check_sgd(const Setup& setup, int64_t n, uint32_t step, float momentum, boo
     expected_buffer(0, i) = after.buffer, expected_buffer.bound(0, i) = 8 * kUnit * terms + kTiny;
   }
   const std::string what = text("sgd of ", n, " step ", step, " momentum ", momentum, nesterov ? " nesterov on " : " on ", setup.name());
-  EXPECT(what + " w", w, expected_w);
-  if (momentum != 0) EXPECT(what + " buffer", buffer, expected_buffer);
+  EXPECT_MATRIX(what + " w", w, expected_w);
+  if (momentum != 0) EXPECT_MATRIX(what + " buffer", buffer, expected_buffer);
 }
 
 const std::vector<int64_t> kLengths = {0, 1, 3, 7, 8, 9, 17, 33, 64, 1000, 40001};

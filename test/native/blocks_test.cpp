@@ -1,0 +1,108 @@
+// Blocks, the pool they come from, and the budget of the process.
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "core/memory.h"
+#include "expect.h"
+
+using lowrank::Block;
+using lowrank::Budget;
+using lowrank::Pool;
+
+namespace {
+
+/// Sets the limit of the process for one test.
+struct Limit {
+  explicit Limit(int64_t bytes) { Budget::shared().set_limit(bytes); }
+  ~Limit() { Budget::shared().set_limit(INT64_MAX); }
+};
+
+}  // namespace
+
+TEST(blocks_waste_at_most_an_eighth_or_63_bytes) {
+  EXPECT_EQUAL(Pool::capacity_for(0), 64);
+  EXPECT_EQUAL(Pool::capacity_for(64), 64);
+  for (int64_t bytes = 1; bytes < (int64_t{1} << 40); bytes += 1 + bytes / 37) {
+    const int64_t capacity = Pool::capacity_for(bytes);
+    EXPECT(capacity >= bytes);
+    EXPECT(capacity - bytes <= std::max<int64_t>(63, bytes / 8));
+    EXPECT_EQUAL(capacity % 64, 0);
+    EXPECT_EQUAL(Pool::capacity_for(capacity), capacity);
+  }
+}
+
+TEST(blocks_come_back_as_another_incarnation) {
+  Pool pool;
+  Block* first = pool.take(1000);
+  EXPECT_EQUAL(reinterpret_cast<uintptr_t>(first->data) % 64, uintptr_t{0});
+  std::memset(first->data, 1, static_cast<size_t>(first->bytes));
+  const uint32_t incarnation = first->incarnation;
+  first->state = true;
+  pool.give_back(first, 1000, 0);
+  Block* again = pool.take(1001);
+  EXPECT(again == first);
+  EXPECT(again->incarnation != incarnation);
+  EXPECT(!again->state);
+  pool.give_back(again, 1001, 0);
+  Block* fresh = pool.take(1000, true);
+  EXPECT(fresh != first);
+  pool.give_back(fresh, 1000, 0);
+}
+
+TEST(blocks_are_counted_exactly) {
+  Pool pool;
+  Block *a = pool.take(100), *b = pool.take(1000);
+  EXPECT_EQUAL(pool.counters().buffers, 2);
+  EXPECT_EQUAL(pool.counters().bytes, 1100);
+  EXPECT_EQUAL(pool.counters().peak, 1100);
+  EXPECT_EQUAL(pool.counters().reserved, a->bytes + b->bytes);
+  pool.give_back(b, 1000, 0);
+  EXPECT_EQUAL(pool.counters().bytes, 100);
+  EXPECT_EQUAL(pool.counters().peak, 1100);
+  EXPECT_EQUAL(pool.free_bytes(), Pool::capacity_for(1000));
+  pool.reset_peak();
+  EXPECT_EQUAL(pool.counters().peak, 100);
+  pool.give_back(a, 100, 0);
+  EXPECT_EQUAL(pool.counters().buffers, 0);
+  pool.trim();
+  EXPECT_EQUAL(pool.counters().reserved, 0);
+  EXPECT_EQUAL(pool.free_bytes(), 0);
+}
+
+TEST(blocks_over_the_budget_are_refused_and_nothing_changes) {
+  const int64_t before = Budget::shared().reserved();
+  {
+    const Limit limit(before + 4096);
+    Pool pool;
+    Block* block = pool.take(4096);
+    EXPECT(block != nullptr);
+    EXPECT(pool.take(1) == nullptr);
+    EXPECT_EQUAL(pool.counters().buffers, 1);
+    EXPECT_EQUAL(pool.counters().bytes, 4096);
+    EXPECT_EQUAL(Budget::shared().reserved(), before + 4096);
+    pool.give_back(block, 4096, 0);
+    EXPECT(pool.take(4096) == block);
+    pool.give_back(block, 4096, 0);
+  }
+  EXPECT_EQUAL(Budget::shared().reserved(), before);
+}
+
+TEST(blocks_share_one_budget_among_threads_to_the_byte) {
+  constexpr int64_t kBlock = 1024, kBlocks = 100;
+  const Limit limit(Budget::shared().reserved() + kBlock * kBlocks);
+  std::vector<Pool> pools(4);
+  std::vector<std::vector<Block*>> blocks(4);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < pools.size(); ++i)
+    threads.emplace_back([&, i] {
+      while (Block* block = pools[i].take(kBlock)) blocks[i].push_back(block);
+    });
+  for (std::thread& thread : threads) thread.join();
+  size_t taken = 0;
+  for (size_t i = 0; i < pools.size(); ++i) {
+    taken += blocks[i].size();
+    for (Block* block : blocks[i]) pools[i].give_back(block, kBlock, 0);
+  }
+  EXPECT_EQUAL(taken, static_cast<size_t>(kBlocks));
+}
