@@ -298,7 +298,7 @@ describe("limits", () => {
   });
 
   test("the depth limit counts arrays and objects", () => {
-    const nested = (depth: number): string => '[{"a":'.repeat(depth / 2) + "1" + "}]".repeat(depth / 2);
+    const nested = (depth: number): string => `${'[{"a":'.repeat(depth / 2)}1${"}]".repeat(depth / 2)}`;
     expect(parse(nested(32)).kind).toBe("array");
     expect(failure(nested(34)).code).toBe("ST_NESTING_TOO_DEEP");
     expect(parse(nested(128), { maxDepth: 128 }).kind).toBe("array");
