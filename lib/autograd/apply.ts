@@ -85,8 +85,9 @@ function checkInputs(op: AnyOp, inputs: Inputs): [string, Tensor][] {
 }
 
 function outputType(op: AnyOp, present: readonly [string, Tensor][], settings: object): DType {
-  if (typeof op.output === "function") return op.output(settings);
-  return op.output === "input" ? (present[0]?.[1].dtype as DType) : (op.output ?? "f32");
+  const first = present[0]?.[1].dtype as DType;
+  if (typeof op.output === "function") return op.output(settings, first);
+  return op.output === "input" ? first : (op.output ?? "f32");
 }
 
 function wantedInputs(op: AnyOp, present: readonly [string, Tensor][], tape: Tape | undefined) {

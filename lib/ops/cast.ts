@@ -10,7 +10,12 @@ export const castOp = defineOp({
   signature: "x[...] -> y[...]",
   formula: "y = x rounded to the new type (to nearest, ties to even); the gradient passes unchanged",
   dtypes: { x: ["f32", "bf16", "f16", "i32", "u8"] },
-  output: ({ dtype }) => dtype,
+  output: ({ dtype }, from) => {
+    if (dtype !== "f32" && !floating.includes(from)) {
+      throw new LowrankError("BAD_DTYPE", `cast: ${from} converts to f32 only, not to ${dtype}; cast to f32 first`, { expected: "f32", actual: dtype });
+    }
+    return dtype;
+  },
   gradients: ["x"],
   defaults: { dtype: "f32" as DType },
   shape: ({ x = [] }, { dtype }) => {

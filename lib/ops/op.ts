@@ -31,8 +31,8 @@ export interface OpDefinition<S extends string, P extends object> {
   readonly formula: string;
   /** Element types each input may have. */
   readonly dtypes: { readonly [K in InputNames<S>]: readonly DType[] };
-  /** The output's type where it is not f32; "input": that of the first input. */
-  readonly output?: DType | "input" | ((params: P) => DType);
+  /** The output's type where it is not f32; "input": that of the first input. A function may refuse the first input's type. */
+  readonly output?: DType | "input" | ((params: P, first: DType) => DType);
   /** Any number of inputs: the signature's one input x stands for x0, x1, … */
   readonly variadic?: boolean;
   /** Inputs that may have a gradient. What is not listed cannot be trained through this op, and is never computed by accident. */

@@ -54,29 +54,32 @@ export interface Update {
 const u = 2 ** -24;
 
 /**
- * y = W·x + bias + s·B·(A·x) for one row. The error: what x was off, through |W| and |B||A|, and the rounding of two sums of I + R and I
- * terms, each by the working bound 4·√K·u·(sum of absolute values).
+ * y = W·x + bias + s·B·(A·x) for one row. The error: what x was off, carried through W + s·B·A (roundings are independent, so they add in
+ * squares), and the rounding of the two sums of I + R and I terms, each by the working bound 4·√K·u·(sum of absolute values).
  */
 export function boundedLinear(x: Bounded, w: ArrayLike<number>, bias: ArrayLike<number> | undefined, update?: Update): Bounded {
   const inputs = x.value.length;
   const outputs = w.length / inputs;
   const { a = [], b = [], rank = 0, scale = 0 } = update ?? {};
-  const dot = (m: ArrayLike<number>, row: number, f: (entry: number, j: number) => number): number => {
-    let sum = 0;
-    for (let j = 0; j < inputs; j++) sum += f(m[row * inputs + j] as number, j);
-    return sum;
-  };
-  const value = (m: ArrayLike<number>, row: number): number => dot(m, row, (entry, j) => entry * (x.value[j] as number));
-  const size = (m: ArrayLike<number>, row: number): number => dot(m, row, (entry, j) => Math.abs(entry * (x.value[j] as number)));
-  const carried = (m: ArrayLike<number>, row: number): number => dot(m, row, (entry, j) => Math.abs(entry) * (x.error[j] as number));
-  const h = Array.from({ length: rank }, (_, k) => ({ value: value(a, k), size: size(a, k), carried: carried(a, k) }));
   const factor = 8 * Math.sqrt(inputs + rank) * u;
   const rows = Array.from({ length: outputs }, (_, i) => {
-    const weight = (k: number): number => scale * (b[i * rank + k] as number);
-    const y = value(w, i) + (bias?.[i] ?? 0) + h.reduce((sum, hk, k) => sum + weight(k) * hk.value, 0);
-    const g = size(w, i) + Math.abs(bias?.[i] ?? 0) + h.reduce((sum, hk, k) => sum + Math.abs(weight(k)) * hk.size, 0);
-    const through = carried(w, i) + h.reduce((sum, hk, k) => sum + Math.abs(weight(k)) * hk.carried, 0);
-    return { y, error: through + factor * g };
+    let y = bias?.[i] ?? 0;
+    let size = Math.abs(y);
+    let carried = 0;
+    for (let j = 0; j < inputs; j++) {
+      let change = 0;
+      let changeSize = 0;
+      for (let k = 0; k < rank; k++) {
+        const product = scale * (b[i * rank + k] as number) * (a[k * inputs + j] as number);
+        change += product;
+        changeSize += Math.abs(product);
+      }
+      const weight = w[i * inputs + j] as number;
+      y += (weight + change) * (x.value[j] as number);
+      size += (Math.abs(weight) + changeSize) * Math.abs(x.value[j] as number);
+      carried += ((weight + change) * (x.error[j] as number)) ** 2;
+    }
+    return { y, error: Math.sqrt(carried + (factor * size) ** 2) };
   });
   return { value: rows.map(({ y }) => y), error: rows.map(({ error }) => error) };
 }

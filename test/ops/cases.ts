@@ -96,7 +96,7 @@ export function casesOf(op: AnyOp): Case[] {
 
 const list = <T>(value: T | undefined): T[] => (value === undefined ? [] : [value]);
 
-/** The case of a row, or undefined where the op refuses its parameters for these shapes (an axis that does not exist). */
+/** The case of a row, or undefined where the op refuses its parameters for these inputs (an axis that does not exist). */
 function caseOf(op: AnyOp, row: Row, seed: number, large: boolean): Case | undefined {
   const variant = dtypeVariants(op)[row["variant"] as number] as Record<string, DType>;
   const params = { ...(row["params"] === 0 ? {} : op.cases?.[(row["params"] as number) - 1]) };
@@ -107,9 +107,11 @@ function caseOf(op: AnyOp, row: Row, seed: number, large: boolean): Case | undef
   return accepts(made) ? made : undefined;
 }
 
-function accepts({ op, shapes, params }: Case): boolean {
+function accepts({ op, shapes, dtypes, params }: Case): boolean {
+  const settings = { ...op.defaults, ...params };
   try {
-    op.shape?.(shapes, { ...op.defaults, ...params });
+    op.shape?.(shapes, settings);
+    if (typeof op.output === "function") op.output(settings, Object.values(dtypes)[0] as DType);
     return true;
   } catch (error) {
     if (error instanceof LowrankError) return false;

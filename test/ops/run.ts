@@ -2,7 +2,7 @@
 import { apply } from "../../lib/autograd/apply.js";
 import { Parameter } from "../../lib/autograd/parameter.js";
 import { valueAndGrad } from "../../lib/autograd/value-and-grad.js";
-import { castOp, mulOp, reshapeOp, sliceOp, sumOp } from "../../lib/ops/index.js";
+import { mulOp, reshapeOp, sliceOp, sumOp } from "../../lib/ops/index.js";
 import type { AnyOp, Compose } from "../../lib/ops/op.js";
 import { tensor } from "../../lib/tensor/create.js";
 import type { DType } from "../../lib/tensor/dtype.js";
@@ -137,8 +137,7 @@ export async function gradientsOnEngine(one: Case, way: Way, values: Values, dy:
   try {
     const loss = valueAndGrad(() => {
       const y = call(one, way, viewsOf(held));
-      const floats = y.dtype === "f32" ? y : apply(castOp, { x: y }, { dtype: "f32" });
-      return apply(sumOp, { x: apply(mulOp, { a: floats, b: weights }) });
+      return apply(sumOp, { x: apply(mulOp, { a: y, b: weights }) });
     });
     loss.dispose();
     const found = new Map<string, Gradient>();

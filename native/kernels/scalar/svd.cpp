@@ -15,6 +15,7 @@ namespace lowrank::scalar {
 namespace {
 
 constexpr int kMaxSweeps = 60;
+constexpr int64_t kBlock = 8;  // rows that meet another block's together
 constexpr double kOrthogonal = 1e-12;  // rows whose cosine is below this count as orthogonal; results are rounded to f32
 constexpr double kZero = 1e-20;        // singular values below this part of the largest have no direction of their own
 
@@ -31,6 +32,11 @@ double dot(const double* x, const double* y, int64_t n) {
 /// y += factor * x
 void add_scaled(double* y, double factor, const double* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
+}
+
+/// x = x / length, element by element
+void divide(double* x, double length, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] /= length;
 }
 
 /// (x, y) = (c x - s y, s x + c y)
@@ -147,21 +153,32 @@ class Decomposition {
     return true;
   }
 
-  /// Sweeps of a round-robin tournament: each round has n / 2 disjoint pairs, which threads share.
+  /// Makes the rows of block p orthogonal to those of block q, or to each other when p is q; true when some were not. The rows of two
+  /// blocks stay in the cache.
+  bool orthogonalise_blocks(int64_t p, int64_t q) {
+    bool rotated = false;
+    for (int64_t i = p * kBlock; i < std::min(n_, (p + 1) * kBlock); ++i)
+      for (int64_t j = p == q ? i + 1 : q * kBlock; j < std::min(n_, (q + 1) * kBlock); ++j) rotated = orthogonalise_pair(i, j) || rotated;
+    return rotated;
+  }
+
+  /// Sweeps: every block with itself, then a round-robin tournament of blocks, whose rounds are disjoint pairs that threads share.
   Status orthogonalise() {
-    const int64_t players = n_ + n_ % 2, rounds = players - 1;
+    const int64_t blocks = ceil_div(n_, kBlock), players = blocks + blocks % 2, rounds = players - 1;
     for (int sweep = 0; sweep < kMaxSweeps; ++sweep) {
       for (int64_t i = 0; i < n_; ++i) squares_[i] = dot(row(i), row(i), n_);
       std::atomic<bool> rotated{false};
-      for (int64_t round = 0; round < rounds; ++round) {
-        const Status status = for_each_row(ctx_, players / 2, 6 * n_, [&](int64_t i) {
+      const auto meet = [&](int64_t p, int64_t q) {
+        if (orthogonalise_blocks(std::min(p, q), std::max(p, q))) rotated.store(true, std::memory_order_relaxed);
+      };
+      Status status = ctx_.parallel_for(blocks, [&](int64_t i) { meet(i, i); });
+      for (int64_t round = 0; round < rounds && status.ok(); ++round) {
+        status = ctx_.parallel_for(players / 2, [&](int64_t i) {
           const int64_t p = i == 0 ? rounds : (round + i) % rounds, q = (round + rounds - i) % rounds;
-          if (p >= n_ || q >= n_) return;  // an odd number of rows: this one rests
-          if (orthogonalise_pair(std::min(p, q), std::max(p, q))) rotated.store(true, std::memory_order_relaxed);
+          if (p < blocks && q < blocks) meet(p, q);  // with an odd number of blocks, one rests
         });
-        if (!status.ok()) return status;
       }
-      if (!rotated.load(std::memory_order_relaxed)) return {};
+      if (!status.ok() || !rotated.load(std::memory_order_relaxed)) return status;
     }
     return {Code::not_converged, kMaxSweeps};
   }
@@ -173,7 +190,7 @@ class Decomposition {
     std::stable_sort(order_, order_ + n_, [&](int64_t a, int64_t b) { return squares_[a] > squares_[b]; });
     for (int64_t k = 0; k < n_; ++k) {
       diagonal_[k] = squares_[order_[k]];
-      if (has_direction(k)) add_scaled(row(order_[k]), 1 / diagonal_[k] - 1, row(order_[k]), n_);
+      if (has_direction(k)) divide(row(order_[k]), diagonal_[k], n_);
     }
   }
 
@@ -191,7 +208,7 @@ class Decomposition {
         z[std::max_element(free_, free_ + n_) - free_] = 1;
         for (int pass = 0; pass < 2; ++pass) {
           for (int64_t j = 0; j < k; ++j) add_scaled(z, -dot(z, row(order_[j]), n_), row(order_[j]), n_);
-          add_scaled(z, 1 / std::sqrt(dot(z, z, n_)) - 1, z, n_);
+          divide(z, std::sqrt(dot(z, z, n_)), n_);
         }
       }
       for (int64_t i = 0; i < n_; ++i) free_[i] -= z[i] * z[i];
@@ -217,12 +234,16 @@ class Decomposition {
       const double *z = row(order_[k]), *q = basis(order_[k]);
       const double* right = transposed_ ? z : q;
       const int64_t right_length = transposed_ ? n_ : length_;
-      const double largest = *std::max_element(right, right + right_length, [](double a, double b) { return std::abs(a) < std::abs(b); });
-      const double sign = largest < 0 ? -1 : 1;
+      const double sign = *largest(right, right_length) < 0 ? -1 : 1;
       if (s) s.row<float>(0)[k] = static_cast<float>(diagonal_[k]);
       for (int64_t i = 0; i < n_; ++i) put(transposed_, v, ut, k, pivot_[i], sign * z[i]);
       for (int64_t i = 0; i < length_; ++i) put(!transposed_, v, ut, k, i, sign * q[i]);
     });
+  }
+
+  /// The element that is largest by size once rounded; the first among equals.
+  static const double* largest(const double* x, int64_t n) {
+    return std::max_element(x, x + n, [](double a, double b) { return std::abs(static_cast<float>(a)) < std::abs(static_cast<float>(b)); });
   }
 
   /// Element i of right vector k (a row of ut) or of left vector k (a column of v).

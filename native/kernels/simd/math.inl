@@ -1,11 +1,14 @@
 // exp, tanh and the activations, in f32, for every float. Polynomials are minimax fits (Remez); docs/kernels.md states the worst errors.
 // NaN gives NaN. Results below the smallest normal are rounded to subnormals, or to 0 where the thread flushes them.
 
-/// exp(x) = significand * 2^exponent, significand in [0.7, 1.42].
+/// exp(x) = (1 + fraction) * 2^exponent, fraction in [-0.3, 0.42].
 struct Exp {
-  Vec significand;
+  Vec fraction;
   IVec exponent;
 };
+
+/// x * (1 + fraction), rounded once.
+LOWRANK_INLINE Vec times_significand(Vec x, const Exp& e) { return fma(x, e.fraction, x); }
 
 LOWRANK_INLINE Vec power_of_two(IVec n) { return as_float(shift_left<23>(add(n, broadcast_int(127)))); }
 
@@ -37,12 +40,12 @@ LOWRANK_INLINE Exp exp_parts(Vec x, Vec low) {
   x = max(broadcast(-125.0f), min(broadcast(90.0f), x));
   Vec n;
   const Vec r = add(reduce_by_ln2(x, n), low);
-  return {add(broadcast(1.0f), expm1_reduced(r)), to_int(n)};
+  return {expm1_reduced(r), to_int(n)};
 }
 
 LOWRANK_INLINE Vec exp(Vec x) {
   const Exp e = exp_parts(x, zero());
-  return scale_by_power(e.significand, e.exponent);
+  return scale_by_power(add(broadcast(1.0f), e.fraction), e.exponent);
 }
 
 /// tanh(x) = t / (t + 2) with t = exp(2|x|) - 1, formed without cancellation.
@@ -65,71 +68,71 @@ LOWRANK_INLINE Sigmoid sigmoid_parts(Vec x, Vec low) {
   const Mask negative = less(x, zero());
   const Vec size = select(negative, x, sub(zero(), x)), rest = select(negative, low, sub(zero(), low));
   const Exp e = exp_parts(size, rest);
-  return {e, add(broadcast(1.0f), scale_by_power(e.significand, e.exponent)), negative};
-}
-
-LOWRANK_INLINE Vec sigmoid(const Sigmoid& s) {
-  const Vec small = div(scale_by_power(s.tail.significand, s.tail.exponent), s.denominator);
-  return select(s.negative, small, div(broadcast(1.0f), s.denominator));
-}
-
-/// 1 - sigmoid
-LOWRANK_INLINE Vec co_sigmoid(const Sigmoid& s) {
-  const Vec small = div(scale_by_power(s.tail.significand, s.tail.exponent), s.denominator);
-  return select(s.negative, div(broadcast(1.0f), s.denominator), small);
+  return {e, add(broadcast(1.0f), scale_by_power(add(broadcast(1.0f), e.fraction), e.exponent)), negative};
 }
 
 /// x * sigmoid; the power of two comes last, so a result is right as long as it is a float itself.
 LOWRANK_INLINE Vec gate(Vec x, const Sigmoid& s) {
   const Vec cut = max(broadcast(-125.0f), x);
-  const Vec small = scale_by_power(div(mul(cut, s.tail.significand), s.denominator), s.tail.exponent);
+  const Vec small = scale_by_power(div(times_significand(cut, s.tail), s.denominator), s.tail.exponent);
   return select(s.negative, small, div(x, s.denominator));
 }
 
 LOWRANK_INLINE Vec silu(Vec x) { return gate(x, sigmoid_parts(x, zero())); }
 
-LOWRANK_INLINE Vec silu_slope(Vec x) {
-  const Sigmoid s = sigmoid_parts(x, zero());
-  const Vec cut = max(broadcast(-125.0f), min(broadcast(125.0f), x));
-  return fma(mul(cut, sigmoid(s)), co_sigmoid(s), sigmoid(s));
+/// The slope of x * sigmoid(u(x)) for odd u, where `climb` = |x| u'(x) >= 0: on the left s (1 - climb (1 - s)), with the power of two last;
+/// slope(x) + slope(-x) = 1.
+LOWRANK_INLINE Vec gate_slope(Vec climb, const Sigmoid& s) {
+  const Vec left = div(times_significand(sub(broadcast(1.0f), div(climb, s.denominator)), s.tail), s.denominator);
+  const Vec small = scale_by_power(left, s.tail.exponent);
+  return select(s.negative, small, sub(broadcast(1.0f), small));
 }
 
-/// The tail of the normal distribution: cdf(-|x|) = significand * 2^exponent, as exp(-x^2 / 2) times a polynomial in (|x| - 3) / (|x| + 3).
-LOWRANK_INLINE Exp normal_tail(Vec x) {
+LOWRANK_INLINE Vec silu_slope(Vec x) { return gate_slope(min(broadcast(125.0f), absolute(x)), sigmoid_parts(x, zero())); }
+
+/// The tail of the normal distribution: cdf(-|x|) = exp(-x^2 / 2) * mills. With q = 6 / (|x| + 3), mills / q is a polynomial in 1 - q.
+struct NormalTail {
+  Exp e;
+  Vec size, mills;
+};
+
+LOWRANK_INLINE NormalTail normal_tail(Vec x) {
   const Vec size = min(broadcast(14.5f), absolute(x));
   const Vec square = mul(size, size), rest = fms(size, size, square);
   const Exp e = exp_parts(mul(broadcast(-0.5f), square), mul(broadcast(-0.5f), rest));
-  const Vec sum = add(size, broadcast(3.0f)), difference = sub(size, broadcast(3.0f));
-  const Vec t = div(difference, sum);
-  Vec g = broadcast(5.40985209272e-05f);
-  g = fma(g, t, broadcast(0.000115983667715f));
-  g = fma(g, t, broadcast(-0.00033986548078f));
-  g = fma(g, t, broadcast(-0.000984137209653f));
-  g = fma(g, t, broadcast(0.00290468713041f));
-  g = fma(g, t, broadcast(0.00613217114967f));
-  g = fma(g, t, broadcast(-0.0462133114253f));
-  g = fma(g, t, broadcast(0.123225022637f));
-  g = fma(g, t, broadcast(-0.206402618043f));
-  g = fma(g, t, broadcast(0.121513947714f));
-  return {mul(e.significand, g), e.exponent};
+  const Vec sum = add(size, broadcast(3.0f)), q = div(broadcast(6.0f), sum), t = sub(broadcast(1.0f), q);
+  Vec h = broadcast(9.07583876529e-06f);
+  h = fma(h, t, broadcast(2.18756347727e-05f));
+  h = fma(h, t, broadcast(-4.07924442806e-05f));
+  h = fma(h, t, broadcast(-0.000172087344713f));
+  h = fma(h, t, broadcast(0.00017079734662f));
+  h = fma(h, t, broadcast(0.00116155037856f));
+  h = fma(h, t, broadcast(-0.00174375339533f));
+  h = fma(h, t, broadcast(-0.0078771146005f));
+  h = fma(h, t, broadcast(0.0383362833263f));
+  h = fma(h, t, broadcast(-0.0848886652345f));
+  h = fma(h, t, broadcast(0.121513948395f));
+  const Vec mills = mul(h, q);
+  // The rounding errors of sum and q, and what they cost: d mills / d log q = (|x| + 3) (1 / sqrt(2 pi) - |x| mills).
+  const Vec part = sub(sum, size), sum_low = add(sub(size, sub(sum, part)), sub(broadcast(3.0f), part));
+  const Vec error = mul(broadcast(1.0f / 6.0f), fnma(q, sum_low, fnma(q, sum, broadcast(6.0f))));
+  return {e, size, fma(mul(sum, fnma(size, mills, broadcast(0.398942280401f))), error, mills)};
 }
 
 /// x cdf(x)
 LOWRANK_INLINE Vec gelu(Vec x) {
-  const Exp tail = normal_tail(x);
+  const NormalTail tail = normal_tail(x);
   const Vec cut = max(broadcast(-14.5f), x);
-  const Vec small = scale_by_power(mul(cut, tail.significand), tail.exponent);
+  const Vec small = scale_by_power(times_significand(mul(cut, tail.mills), tail.e), tail.e.exponent);
   return select(less(x, zero()), small, select(less(broadcast(14.0f), x), x, sub(x, small)));
 }
 
-/// cdf(x) + x pdf(x)
+/// cdf(x) + x pdf(x): on the left exp(-x^2 / 2) (mills - |x| / sqrt(2 pi)); slope(x) + slope(-x) = 1.
 LOWRANK_INLINE Vec gelu_slope(Vec x) {
-  const Exp tail = normal_tail(x);
-  const Vec small = scale_by_power(tail.significand, tail.exponent);
-  const Vec cdf = select(less(x, zero()), small, sub(broadcast(1.0f), small));
-  const Vec cut = max(broadcast(-15.0f), min(broadcast(15.0f), x));
-  const Vec pdf = mul(broadcast(0.398942280401f), exp(mul(broadcast(-0.5f), mul(cut, cut))));
-  return fma(cut, pdf, cdf);
+  const NormalTail tail = normal_tail(x);
+  const Vec left = times_significand(fnma(broadcast(0.398942280401f), tail.size, tail.mills), tail.e);
+  const Vec small = scale_by_power(left, tail.e.exponent);
+  return select(less(x, zero()), small, sub(broadcast(1.0f), small));
 }
 
 /// 2 sqrt(2/pi) (x + 0.044715 x^3) as high + low: exp would multiply a rounding error of the argument.
@@ -153,12 +156,11 @@ LOWRANK_INLINE Vec gelu_tanh(Vec x) {
   return gate(x, sigmoid_parts(high, low));
 }
 
-/// s + x s (1 - s) 2u'
 LOWRANK_INLINE Vec gelu_tanh_slope(Vec x) {
   const Vec cut = max(broadcast(-20.0f), min(broadcast(20.0f), x));
   Vec low;
   const Vec high = gelu_tanh_argument(cut, low);
-  const Sigmoid s = sigmoid_parts(high, low);
-  const Vec slope = fma(mul(broadcast(0.214064442f), cut), cut, broadcast(1.59576912f));
-  return fma(mul(mul(cut, slope), sigmoid(s)), co_sigmoid(s), sigmoid(s));
+  const Vec size = absolute(cut);
+  const Vec climb = mul(size, fma(mul(broadcast(0.214064449f), size), size, broadcast(1.59576917f)));
+  return gate_slope(climb, sigmoid_parts(high, low));
 }
