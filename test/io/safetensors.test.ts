@@ -114,6 +114,11 @@ describe("tensors of a file", () => {
     expect(() => opened.tensor("toString")).toThrow(expect.objectContaining({ code: "TENSOR_MISSING" }));
   });
 
+  test("an empty tensor may be listed after the one that starts at the same byte", () => {
+    const text = '{"full":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"none":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}';
+    expect([...parseSafetensors(file(text, Uint8Array.of(1, 2))).tensors.keys()]).toEqual(["full", "none"]);
+  });
+
   test("a tensor named __proto__ is a tensor", async () => {
     const opened = parseSafetensors(file(header("U8", [1], 1).replace('"t"', '"__proto__"'), Uint8Array.of(9)));
     expect([...opened.tensors.keys()]).toEqual(["__proto__"]);

@@ -61,7 +61,7 @@ describe.each<WeightDType>(["f32", "bf16", "f16"])("merge into %s", (dtype) => {
     const { weight } = module.fc;
     const original = await hash(weight.value);
     const w = await numbers(weight.value);
-    const { a, b, middle, scale } = adapter.layers[0]?.branch as NonNullable<(typeof adapter.layers)[0]>["branch"];
+    const { a, b, middle, scale } = (adapter.layers[0] as Adapter["layers"][number]).branch;
     const [av, bv, mv] = [await numbers(a.value), await numbers(b.value), middle === undefined ? [1, 1, 1] : await numbers(middle.value)];
     const x = tensor(ramp(4 * inputs, 9), [4, inputs]);
     const unmerged = module.fc.forward(x);

@@ -27,7 +27,13 @@ export const writtenCases: Readonly<Record<string, AttachOptions>> = {
 export function attachCase(net: Parameters<typeof attach>[0], name: string): Adapter {
   const adapter = attach(net, writtenCases[name] as AttachOptions);
   [...adapter.parameters().values()].forEach((parameter, i) => {
-    const values = tensor(ramp(parameter.shape.reduce((count, size) => count * size, 1), 7 * i), parameter.shape);
+    const values = tensor(
+      ramp(
+        parameter.shape.reduce((count, size) => count * size, 1),
+        7 * i,
+      ),
+      parameter.shape,
+    );
     parameter.assign(values);
     values.dispose();
   });

@@ -34,7 +34,9 @@ StepRecord busy_record(uint32_t step, double beta1, double beta2) {
   return record;
 }
 
-constexpr float kBeta1 = 0.9f, kBeta2 = 0.999f, kEps = 1e-8f;
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999;
+// What the kernel takes: 1 - beta, rounded once.
+constexpr float kRate1 = static_cast<float>(1 - kBeta1), kRate2 = static_cast<float>(1 - kBeta2), kEps = 1e-8f;
 
 struct AdamState {
   double w, m, v;
@@ -58,7 +60,7 @@ void check_adam(const Setup& setup, int64_t n, int32_t decayed, bool decoupled) 
   Matrix<float> w(setup, 1, n), m(setup, 1, n), v(setup, 1, n), g(setup, 1, n), w0(setup, 1, n), m0(setup, 1, n), v0(setup, 1, n);
   w.randomize(1), m.randomize(2, -0.1f, 0.1f), v.randomize(3, 0, 0.02f), g.randomize(4, -2, 2);
   w0.randomize(1), m0.randomize(2, -0.1f, 0.1f), v0.randomize(3, 0, 0.02f);
-  RUN_OK_K(setup, adam, w, m, v, g, readable(record), decayed, decoupled, kBeta1, kBeta2, kEps);
+  RUN_OK_K(setup, adam, w, m, v, g, readable(record), decayed, decoupled, kRate1, kRate2, kEps);
   Mat expected_w(1, n), expected_m(1, n), expected_v(1, n);
   for (int64_t i = 0; i < n; ++i) {
     const AdamState before{at(w0, i), at(m0, i), at(v0, i)}, after = adam_step(before, at(g, i), record, i < decayed, decoupled);
@@ -136,7 +138,7 @@ TEST(training_adam_does_not_drift) {
         record.learning_rate = 1e-3f, record.weight_decay = 0.01f;
         g.randomize(step, -1, 2);
         Context context{pool_of(2), nullptr, nullptr};
-        setup.table->adam(context, w, m, v, g, readable(record), 20, decoupled, kBeta1, kBeta2, kEps);
+        setup.table->adam(context, w, m, v, g, readable(record), 20, decoupled, kRate1, kRate2, kEps);
         for (int64_t i = 0; i < n; ++i) exact[static_cast<size_t>(i)] = adam_step(exact[static_cast<size_t>(i)], at(g, i), record, i < 20, decoupled);
       }
       for (int64_t i = 0; i < n; ++i) {
@@ -165,7 +167,7 @@ TEST(training_update_changes_nothing_when_halted) {
     record.halted = 1;
     Matrix<float> w(setup, 1, 100), m(setup, 1, 100), v(setup, 1, 100), g(setup, 1, 100), before(setup, 1, 100);
     w.randomize(1), m.randomize(1), v.randomize(1), before.randomize(1), g.fill(NAN);
-    RUN_OK_K(setup, adam, w, m, v, g, readable(record), 50, true, kBeta1, kBeta2, kEps);
+    RUN_OK_K(setup, adam, w, m, v, g, readable(record), 50, true, kRate1, kRate2, kEps);
     CHECK(equal(w, before) && equal(m, before) && equal(v, before), setup.name());
     RUN_OK_K(setup, sgd, w, m, g, readable(record), 50, 0.9f, false);
     CHECK(equal(w, before) && equal(m, before), setup.name());
@@ -182,8 +184,8 @@ TEST(training_update_runs_whole_when_cancelled) {
     for (auto* x : {&m, &m2}) x->randomize(2);
     for (auto* x : {&v, &v2}) x->randomize(3, 0, 1);
     g.randomize(4);
-    CHECK(CANCELLED_K(setup, adam, w, m, v, g, readable(record), 50, true, kBeta1, kBeta2, kEps).ok(), setup.name());
-    RUN_OK_K(setup, adam, w2, m2, v2, g, readable(record), 50, true, kBeta1, kBeta2, kEps);
+    CHECK(CANCELLED_K(setup, adam, w, m, v, g, readable(record), 50, true, kRate1, kRate2, kEps).ok(), setup.name());
+    RUN_OK_K(setup, adam, w2, m2, v2, g, readable(record), 50, true, kRate1, kRate2, kEps);
     CHECK(equal(w, w2) && equal(m, m2) && equal(v, v2), setup.name());
     CHECK(CANCELLED_K(setup, sgd, w, m, g, readable(record), 50, 0.9f, true).ok(), setup.name());
     RUN_OK_K(setup, sgd, w2, m2, g, readable(record), 50, 0.9f, true);

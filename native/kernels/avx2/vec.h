@@ -86,15 +86,11 @@ LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v
 LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec absolute(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
-LOWRANK_INLINE Vec with_sign(Vec size, Vec sign) {  // size must not be negative
-  return {_mm256_or_ps(size.v, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign.v))};
-}
 LOWRANK_INLINE Vec round_even(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 
 // --- comparisons ---
 LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_GE_OQ)}; }
-LOWRANK_INLINE Mask is_nan(Vec a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, m.v)}; }
 
 // --- integers ---
@@ -103,7 +99,6 @@ LOWRANK_INLINE Vec to_float(IVec a) { return {_mm256_cvtepi32_ps(a.v)}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm256_add_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm256_sub_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec bit_xor(IVec a, IVec b) { return {_mm256_xor_si256(a.v, b.v)}; }
-LOWRANK_INLINE IVec below_mask(IVec a, IVec b) { return {_mm256_cmpgt_epi32(b.v, a.v)}; }  // -1 where a < b, signed
 template <int n>
 LOWRANK_INLINE IVec shift_left(IVec a) {
   return {_mm256_slli_epi32(a.v, n)};
@@ -117,7 +112,6 @@ LOWRANK_INLINE IVec shift_right_signed(IVec a) {
   return {_mm256_srai_epi32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm256_castsi256_ps(a.v)}; }
-LOWRANK_INLINE IVec as_int(Vec a) { return {_mm256_castps_si256(a.v)}; }
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {

@@ -80,16 +80,11 @@ LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_maskz_max_ps(0xffff, a.v, 
 LOWRANK_INLINE Vec absolute(Vec a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
 }
-LOWRANK_INLINE Vec with_sign(Vec size, Vec sign) {
-  const __m512i bit = _mm512_and_si512(_mm512_castps_si512(sign.v), _mm512_set1_epi32(static_cast<int>(0x80000000u)));
-  return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(size.v), bit))};
-}
 LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_maskz_roundscale_ps(0xffff, a.v, _MM_FROUND_TO_NEAREST_INT)}; }
 
 // --- comparisons ---
 LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
-LOWRANK_INLINE Mask is_nan(Vec a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
 
 // --- integers ---
@@ -98,7 +93,6 @@ LOWRANK_INLINE Vec to_float(IVec a) { return {_mm512_maskz_cvtepi32_ps(0xffff, a
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec bit_xor(IVec a, IVec b) { return {_mm512_xor_si512(a.v, b.v)}; }
-LOWRANK_INLINE IVec below_mask(IVec a, IVec b) { return {_mm512_movm_epi32(_mm512_cmplt_epi32_mask(a.v, b.v))}; }
 template <int n>
 LOWRANK_INLINE IVec shift_left(IVec a) {
   return {_mm512_maskz_slli_epi32(0xffff, a.v, n)};
@@ -112,7 +106,6 @@ LOWRANK_INLINE IVec shift_right_signed(IVec a) {
   return {_mm512_maskz_srai_epi32(0xffff, a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
-LOWRANK_INLINE IVec as_int(Vec a) { return {_mm512_castps_si512(a.v)}; }
 
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {
   const __m512i even = _mm512_maskz_mul_epu32(0xff, a.v, b.v);

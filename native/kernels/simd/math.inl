@@ -1,4 +1,4 @@
-// exp, tanh and the activations, in f32, for every float. Polynomials are minimax fits (Remez); docs/kernels.md states the worst errors.
+// exp and the activations, in f32, for every float. Polynomials are minimax fits (Remez); docs/kernels.md states the worst errors.
 // NaN gives NaN. Results below the smallest normal are rounded to subnormals, or to 0 where the thread flushes them.
 
 /// exp(x) = (1 + fraction) * 2^exponent, fraction in [-0.3, 0.42].
@@ -48,18 +48,9 @@ LOWRANK_INLINE Vec exp(Vec x) {
   return scale_by_power(add(broadcast(1.0f), e.fraction), e.exponent);
 }
 
-/// tanh(x) = t / (t + 2) with t = exp(2|x|) - 1, formed without cancellation.
-LOWRANK_INLINE Vec tanh(Vec x) {
-  const Vec twice = min(broadcast(20.0f), add(absolute(x), absolute(x)));
-  Vec n;
-  const Vec p = expm1_reduced(reduce_by_ln2(twice, n)), power = power_of_two(to_int(n));
-  const Vec t = fma(power, p, sub(power, broadcast(1.0f)));
-  return with_sign(div(t, add(t, broadcast(2.0f))), x);
-}
-
-/// sigmoid(x + low) as e / (1 + e) or 1 / (1 + e) with e = exp(-|x + low|): both tails keep their relative precision.
+/// sigmoid(x + low) is tail / denominator on the left and 1 / denominator on the right, with tail = exp(-|x + low|), denominator = 1 + tail.
 struct Sigmoid {
-  Exp tail;      // e
+  Exp tail;
   Vec denominator;
   Mask negative;
 };
