@@ -24,7 +24,7 @@
         "-fstack-protector-strong"
       ],
       "conditions": [
-        ["OS=='linux'", { "ldflags": ["-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL"], "libraries": ["-pthread"] }],
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,relro,-z,now", "-Wl,--version-script=<(module_root_dir)/exports.map"], "libraries": ["-pthread"] }],
         [
           "OS=='mac'",
           {

@@ -42,7 +42,8 @@ Row map_row(const std::string& name, int64_t rows, int64_t cols, const std::func
 }
 
 Row softmax_row(const KernelTable& t, int64_t rows, int64_t cols) {
-  Row row = map_row("softmax", rows, cols, [&t](Context& ctx, Out y, In x) { t.softmax_forward(ctx, y, x); }, nullptr, 0);
+  Row row = map_row(
+      "softmax", rows, cols, [&t](Context& ctx, Out y, In x) { t.softmax_forward(ctx, y, x); }, nullptr, 0);
   auto x = std::make_shared<Matrix>(rows, cols, 1), y = std::make_shared<Matrix>(rows, cols, 2);
   auto memory = std::make_shared<std::vector<std::byte>>();
   const Context context = context_of(1, 0, memory);
@@ -83,7 +84,8 @@ Row adam_row(const KernelTable& t, int64_t n) {
     Context ctx = context;
     (void)memory;
     In step;
-    step.data = reinterpret_cast<std::byte*>(record.get()), step.rows = 1, step.cols = sizeof(StepRecord), step.ld = step.cols, step.dtype = DType::u8;
+    step.data = reinterpret_cast<std::byte*>(record.get()), step.rows = 1, step.cols = sizeof(StepRecord), step.ld = step.cols,
+    step.dtype = DType::u8;
     t.adam(ctx, w->view<InOut>(), m->view<InOut>(), v->view<InOut>(), g->view<In>(), step, 0, true, 0.1f, 0.001f, 1e-8f);
   };
   row.verify = [=]() -> std::string {
@@ -106,10 +108,14 @@ void add_elementwise_groups(const KernelTable& t, const Filter& wanted, std::vec
     const auto tanh_gelu = [](double x) { return 0.5 * x * (1 + std::tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); };
     const auto silu = [](double x) { return x / (1 + std::exp(-x)); };
     Group group;
-    group.push_back(map_row("elementwise silu", kRows, kCols, [&t](Context& c, Out y, In x) { t.silu_forward(c, y, x); }, silu, 5e-7));
-    group.push_back(map_row("elementwise gelu", kRows, kCols, [&t](Context& c, Out y, In x) { t.gelu_forward(c, y, x, false); }, erf_gelu, 5e-7));
-    group.push_back(map_row("elementwise gelu-tanh", kRows, kCols, [&t](Context& c, Out y, In x) { t.gelu_forward(c, y, x, true); }, tanh_gelu, 1e-6));
-    group.push_back(map_row("elementwise scale", kRows, kCols, [&t](Context& c, Out y, In x) { t.scale(c, y, x, 3); }, [](double x) { return 3 * x; }, 1e-7));
+    group.push_back(map_row(
+        "elementwise silu", kRows, kCols, [&t](Context& c, Out y, In x) { t.silu_forward(c, y, x); }, silu, 5e-7));
+    group.push_back(map_row(
+        "elementwise gelu", kRows, kCols, [&t](Context& c, Out y, In x) { t.gelu_forward(c, y, x, false); }, erf_gelu, 5e-7));
+    group.push_back(map_row(
+        "elementwise gelu-tanh", kRows, kCols, [&t](Context& c, Out y, In x) { t.gelu_forward(c, y, x, true); }, tanh_gelu, 1e-6));
+    group.push_back(map_row(
+        "elementwise scale", kRows, kCols, [&t](Context& c, Out y, In x) { t.scale(c, y, x, 3); }, [](double x) { return 3 * x; }, 1e-7));
     group.push_back(softmax_row(t, kRows, kCols));
     group.push_back(adam_row(t, 1 << 20));
     return group;

@@ -37,7 +37,8 @@ lowrank::Context context_of(int threads, int64_t scratch_bytes, std::shared_ptr<
 /// The clock of a measurement: the processor time of this thread when it works alone, so that other programs do not count; else the wall.
 double now_ns(int threads);
 
-/// GFLOP/s of f32 fused multiply-adds on `threads` threads in a loop of registers only; 0 where this compiler or processor has no such loop.
+/// GFLOP/s of f32 fused multiply-adds on `threads` threads in a loop of registers only; 0 where this compiler or processor has no such
+/// loop.
 double measure_peak(int threads);
 
 /// Runs every row of the group in turn, `rounds` times, and fills in the results. Throws std::runtime_error when an answer is wrong.

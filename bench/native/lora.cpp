@@ -15,8 +15,20 @@ struct LoraCase {
   std::vector<std::shared_ptr<std::vector<std::byte>>> memory;
 
   LoraCase(int64_t m_, int64_t n_, int64_t k_, int64_t r_, DType dtype)
-      : m(m_), n(n_), k(k_), r(r_), x(m, k, 1), w(n, k, 2, dtype), a(r, k, 3), b(n, r, 4), y(m, n, 5), h(m, r, 6), dy(m, n, 7), dx(m, k, 8),
-        da(r, k, 9), db(n, r, 10) {}
+      : m(m_),
+        n(n_),
+        k(k_),
+        r(r_),
+        x(m, k, 1),
+        w(n, k, 2, dtype),
+        a(r, k, 3),
+        b(n, r, 4),
+        y(m, n, 5),
+        h(m, r, 6),
+        dy(m, n, 7),
+        dx(m, k, 8),
+        da(r, k, 9),
+        db(n, r, 10) {}
 
   Dot h_at(int64_t row, int64_t j) const {
     Dot dot;
@@ -118,7 +130,8 @@ Group backward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int6
   auto p = std::make_shared<LoraCase>(m, n, k, r, dtype);
   p->memory.resize(2);
   const Out dx = p->dx.view<Out>(), da = p->da.view<Out>(), db = p->db.view<Out>(), no{};
-  const In x = p->x.view<In>(), w = p->w.view<In>(), a = p->a.view<In>(), b = p->b.view<In>(), h = p->h.view<In>(), dy = p->dy.view<In>(), none{};
+  const In x = p->x.view<In>(), w = p->w.view<In>(), a = p->a.view<In>(), b = p->b.view<In>(), h = p->h.view<In>(), dy = p->dy.view<In>(),
+           none{};
   const float scale = p->scale;
   const Context plain = context_of(threads, t.linear_backward_scratch(threads, dx, no, no, dy, x, w), p->memory[0]);
   const Context fused =
@@ -151,9 +164,10 @@ void add_lora_groups(const KernelTable& t, const Filter& wanted, std::vector<std
   for (const Case& c : {Case{2048, 2048, 2048, 16, 1.04, 1.10}, Case{512, 576, 576, 16, 1.10, 0}}) {
     for (int threads : {1, 2}) {
       for (DType dtype : {DType::f32, DType::bf16}) {
-        const std::string shape = std::to_string(c.m) + "x" + std::to_string(c.n) + "x" + std::to_string(c.k) + "r" + std::to_string(c.r) + " " +
-                                  name_of(dtype) + " x" + std::to_string(threads);
-        if (wanted("lora-forward " + shape)) groups.push_back([=, &t]() { return forward_group(t, c.m, c.n, c.k, c.r, dtype, c.forward, threads); });
+        const std::string shape = std::to_string(c.m) + "x" + std::to_string(c.n) + "x" + std::to_string(c.k) + "r" + std::to_string(c.r) +
+                                  " " + name_of(dtype) + " x" + std::to_string(threads);
+        if (wanted("lora-forward " + shape))
+          groups.push_back([=, &t]() { return forward_group(t, c.m, c.n, c.k, c.r, dtype, c.forward, threads); });
         if (wanted("lora-dx-da-db " + shape)) {
           groups.push_back([=, &t]() { return backward_group(t, c.m, c.n, c.k, c.r, dtype, c.backward, threads); });
         }

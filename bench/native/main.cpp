@@ -41,7 +41,8 @@ Options parse(int count, char** arguments) {
 }
 
 void print(const bench::Row& row) {
-  std::printf("%-22s %-20s %-4s %-5s x%d %12.0f", row.name.c_str(), row.shape.c_str(), row.form.c_str(), row.dtype.c_str(), row.threads, row.median_ns);
+  std::printf("%-22s %-20s %-4s %-5s x%d %12.0f", row.name.c_str(), row.shape.c_str(), row.form.c_str(), row.dtype.c_str(), row.threads,
+              row.median_ns);
   if (row.flops > 0) std::printf(" %9.1f GFLOP/s %6.3f", row.flops / row.median_ns, row.share_of_peak);
   if (row.bytes > 0) std::printf(" %9.1f GB/s", row.bytes / row.median_ns);
   if (row.quotient > 0) std::printf("  time quotient %.3f", row.quotient);
@@ -52,13 +53,14 @@ void print(const bench::Row& row) {
 
 void write_json(const Options& options, double peak, const std::vector<bench::Row>& rows) {
   std::ofstream out(options.json);
-  out << "{\"cpu\": \"" << lowrank::cpu_features().model << "\", \"threads\": " << lowrank::ThreadPool::default_threads() << ", \"backend\": \""
-      << options.backend << "\", \"peak\": " << peak << ", \"rows\": [";
+  out << "{\"cpu\": \"" << lowrank::cpu_features().model << "\", \"threads\": " << lowrank::ThreadPool::default_threads()
+      << ", \"backend\": \"" << options.backend << "\", \"peak\": " << peak << ", \"rows\": [";
   for (size_t i = 0; i < rows.size(); ++i) {
     const bench::Row& r = rows[i];
-    out << (i ? ",\n" : "\n") << "  {\"name\": \"" << r.name << "\", \"shape\": \"" << r.shape << "\", \"form\": \"" << r.form << "\", \"dtype\": \""
-        << r.dtype << "\", \"threads\": " << r.threads << ", \"medianNs\": " << r.median_ns << ", \"gflops\": " << r.flops / r.median_ns
-        << ", \"shareOfPeak\": " << r.share_of_peak << ", \"gigabytesPerSecond\": " << r.bytes / r.median_ns;
+    out << (i ? ",\n" : "\n") << "  {\"name\": \"" << r.name << "\", \"shape\": \"" << r.shape << "\", \"form\": \"" << r.form
+        << "\", \"dtype\": \"" << r.dtype << "\", \"threads\": " << r.threads << ", \"medianNs\": " << r.median_ns
+        << ", \"gflops\": " << r.flops / r.median_ns << ", \"shareOfPeak\": " << r.share_of_peak
+        << ", \"gigabytesPerSecond\": " << r.bytes / r.median_ns;
     if (r.quotient > 0) out << ", \"comparedWith\": \"" << r.compared_with << "\", \"timeQuotient\": " << r.quotient;
     out << "}";
   }
@@ -80,8 +82,8 @@ int run(const Options& options) {
   bench::add_elementwise_groups(*table, wanted, groups);
   lowrank::flush_subnormals();
   const double peak = bench::measure_peak(1);
-  std::printf("%s, backend %s, peak of one thread %.1f GFLOP/s, of two %.1f\n", lowrank::cpu_features().model.c_str(), options.backend.c_str(), peak,
-              bench::measure_peak(2));
+  std::printf("%s, backend %s, peak of one thread %.1f GFLOP/s, of two %.1f\n", lowrank::cpu_features().model.c_str(),
+              options.backend.c_str(), peak, bench::measure_peak(2));
   std::vector<bench::Row> rows;
   for (const auto& make : groups) {
     bench::Group group = make();

@@ -15,21 +15,21 @@ using Sixteen = float __attribute__((vector_size(64)));
 constexpr int kChains = 12;
 constexpr int64_t kSteps = 1 << 18;
 
-#define BENCH_CHAINS(Type, isa, constraint, name)                                                                                          \
-  __attribute__((target(isa), noinline)) float name(float start) {                                                                         \
-    Type x = Type{} + 0.5f, y = Type{} + start, a = y, b = y, c = y, d = y, e = y, f = y, g = y, h = y, i = y, j = y, k = y, l = y;        \
-    for (int64_t step = 0; step < kSteps; ++step) {                                                                                        \
-      asm volatile(                                                                                                                        \
-          "vfmadd213ps %[y], %[x], %[a]\n vfmadd213ps %[y], %[x], %[b]\n vfmadd213ps %[y], %[x], %[c]\n"                                   \
-          "vfmadd213ps %[y], %[x], %[d]\n vfmadd213ps %[y], %[x], %[e]\n vfmadd213ps %[y], %[x], %[f]\n"                                   \
-          "vfmadd213ps %[y], %[x], %[g]\n vfmadd213ps %[y], %[x], %[h]\n vfmadd213ps %[y], %[x], %[i]\n"                                   \
-          "vfmadd213ps %[y], %[x], %[j]\n vfmadd213ps %[y], %[x], %[k]\n vfmadd213ps %[y], %[x], %[l]\n"                                   \
-          : [a] "+" constraint(a), [b] "+" constraint(b), [c] "+" constraint(c), [d] "+" constraint(d), [e] "+" constraint(e),             \
-            [f] "+" constraint(f), [g] "+" constraint(g), [h] "+" constraint(h), [i] "+" constraint(i), [j] "+" constraint(j),             \
-            [k] "+" constraint(k), [l] "+" constraint(l)                                                                                   \
-          : [x] constraint(x), [y] constraint(y));                                                                                         \
-    }                                                                                                                                      \
-    return (a + b + c + d + e + f + g + h + i + j + k + l)[0];                                                                             \
+#define BENCH_CHAINS(Type, isa, constraint, name)                                                                                   \
+  __attribute__((target(isa), noinline)) float name(float start) {                                                                  \
+    Type x = Type{} + 0.5f, y = Type{} + start, a = y, b = y, c = y, d = y, e = y, f = y, g = y, h = y, i = y, j = y, k = y, l = y; \
+    for (int64_t step = 0; step < kSteps; ++step) {                                                                                 \
+      asm volatile(                                                                                                                 \
+          "vfmadd213ps %[y], %[x], %[a]\n vfmadd213ps %[y], %[x], %[b]\n vfmadd213ps %[y], %[x], %[c]\n"                            \
+          "vfmadd213ps %[y], %[x], %[d]\n vfmadd213ps %[y], %[x], %[e]\n vfmadd213ps %[y], %[x], %[f]\n"                            \
+          "vfmadd213ps %[y], %[x], %[g]\n vfmadd213ps %[y], %[x], %[h]\n vfmadd213ps %[y], %[x], %[i]\n"                            \
+          "vfmadd213ps %[y], %[x], %[j]\n vfmadd213ps %[y], %[x], %[k]\n vfmadd213ps %[y], %[x], %[l]\n"                            \
+          : [a] "+" constraint(a), [b] "+" constraint(b), [c] "+" constraint(c), [d] "+" constraint(d), [e] "+" constraint(e),      \
+            [f] "+" constraint(f), [g] "+" constraint(g), [h] "+" constraint(h), [i] "+" constraint(i), [j] "+" constraint(j),      \
+            [k] "+" constraint(k), [l] "+" constraint(l)                                                                            \
+          : [x] constraint(x), [y] constraint(y));                                                                                  \
+    }                                                                                                                               \
+    return (a + b + c + d + e + f + g + h + i + j + k + l)[0];                                                                      \
   }
 BENCH_CHAINS(Eight, "avx2,fma", "x", chains_of_eight)
 BENCH_CHAINS(Sixteen, "avx512f", "v", chains_of_sixteen)

@@ -39,7 +39,7 @@ Row product_row(const KernelTable& t, const std::string& name, const std::string
   if (m == 1) row.bytes = static_cast<double>(n * k * bytes_of(dtype));
   const Out c = p->c.view<Out>(), none{};
   const In a = p->a.view<In>(), b = p->b.view<In>(), no_bias{};
-  const int64_t scratch = nt ? t.linear_forward_scratch(threads, c, a, b, no_bias)
+  const int64_t scratch = nt   ? t.linear_forward_scratch(threads, c, a, b, no_bias)
                           : tn ? t.linear_backward_scratch(threads, none, c, none, a, b, b)
                                : t.linear_backward_scratch(threads, c, none, none, a, a, b);
   const Context context = context_of(threads, scratch, p->memory);
@@ -72,7 +72,8 @@ void add_product_groups(const KernelTable& t, const Filter& wanted, std::vector<
   }
   if (wanted("scaling " + shape_of(2048, 2048, 2048))) {
     groups.push_back([&t]() {
-      Group group{product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 1), product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 2)};
+      Group group{product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 1),
+                  product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 2)};
       group[1].compared_with = group[0].key(), group[1].limit = 1 / 1.6;
       return group;
     });

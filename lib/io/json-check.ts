@@ -12,7 +12,7 @@ export interface JsonCodes {
   readonly duplicate: ErrorCode;
   readonly depth: ErrorCode;
   readonly utf8: ErrorCode;
-  /** A key longer than `maxKeyBytes`; `syntax` if absent. */
+  /** A key longer than `maxKeyBytes`, or more than 32 MiB of keys; `syntax` if absent. */
   readonly longKey?: ErrorCode;
   /** More than `maxKeys` keys; `syntax` if absent. */
   readonly manyKeys?: ErrorCode;
@@ -46,6 +46,9 @@ export interface CheckedJson {
 
 /** Numbers with more characters than this are refused: no real file has them and exact arithmetic on them is not linear. */
 export const maxNumberLength = 1024;
+
+/** Bytes, as written, of all keys in objects that are open at the same time. */
+const maxOpenKeyBytes = 32 * 1024 * 1024;
 
 /** Throws unless `bytes[start, end)` is one strict JSON value, see the file comment. Linear time; memory for the open keys only. */
 export function checkJson(bytes: Uint8Array, rules: JsonRules): CheckedJson {
@@ -165,13 +168,14 @@ const literals = new Map([
 class JsonChecker {
   private at: number;
   private depth = 0;
-  private liveKeys = 0;
+  private openKeys = 0;
+  private openKeyBytes = 0;
   private readonly text: Buffer;
   private readonly maxDepth: number;
   private readonly maxKeys: number;
   private readonly maxKeyBytes: number;
-  /** Per open level: the keys of an object, or undefined for an array. */
-  private readonly open: (Set<string> | undefined)[] = [];
+  /** Per open level: the keys of an object and their length, or undefined for an array. */
+  private readonly open: ({ readonly keys: Set<string>; bytes: number } | undefined)[] = [];
 
   constructor(
     private readonly bytes: Uint8Array,
@@ -206,7 +210,7 @@ class JsonChecker {
   private openContainer(byte: number): boolean {
     if (this.depth === this.maxDepth) this.fail(`arrays and objects are nested more than ${this.maxDepth} levels deep`, this.rules.codes.depth);
     this.at++;
-    this.open[this.depth++] = byte === 0x7b ? new Set() : undefined;
+    this.open[this.depth++] = byte === 0x7b ? { keys: new Set(), bytes: 0 } : undefined;
     if (this.peek() === (byte === 0x7b ? 0x7d : 0x5d)) {
       this.close();
       return false;
@@ -233,8 +237,9 @@ class JsonChecker {
 
   private close(): void {
     this.at++;
-    const keys = this.open[--this.depth];
-    this.liveKeys -= keys?.size ?? 0;
+    const level = this.open[--this.depth];
+    this.openKeys -= level?.keys.size ?? 0;
+    this.openKeyBytes -= level?.bytes ?? 0;
     this.open[this.depth] = undefined;
   }
 
@@ -245,12 +250,16 @@ class JsonChecker {
     const length = this.at - start - 2;
     const { codes } = this.rules;
     if (length > this.maxKeyBytes) this.fail(`a key of ${length} bytes is longer than ${this.maxKeyBytes}`, codes.longKey ?? codes.syntax, start);
+    if (this.openKeyBytes + length > maxOpenKeyBytes)
+      this.fail(`the keys have more than ${maxOpenKeyBytes} bytes`, codes.longKey ?? codes.syntax, start);
     const key = decodeString(this.text, start + 1, this.at - 1);
-    const keys = this.open[this.depth - 1] as Set<string>;
-    if (keys.has(key)) this.fail(`the key ${quoted(key)} stands twice in the same object`, codes.duplicate, start);
-    if (this.liveKeys === this.maxKeys) this.fail(`more than ${this.maxKeys} keys`, codes.manyKeys ?? codes.syntax, start);
-    keys.add(key);
-    this.liveKeys++;
+    const level = this.open[this.depth - 1] as { keys: Set<string>; bytes: number };
+    if (level.keys.has(key)) this.fail(`the key ${quoted(key)} stands twice in the same object`, codes.duplicate, start);
+    if (this.openKeys === this.maxKeys) this.fail(`more than ${this.maxKeys} keys`, codes.manyKeys ?? codes.syntax, start);
+    level.keys.add(key);
+    level.bytes += length;
+    this.openKeys++;
+    this.openKeyBytes += length;
     if (this.peek() !== 0x3a) this.fail(`expected ":" after the key ${quoted(key)}, found ${this.found()}`);
     this.at++;
   }

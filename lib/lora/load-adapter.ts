@@ -81,7 +81,6 @@ async function openAdapter(source: string | Uint8Array, signal: AbortSignal | un
   if (typeof source === "string") return openFolder(source, signal);
   if (!(source instanceof Uint8Array))
     throw new LowrankError("BAD_ARGUMENT", `loadAdapter: expected a folder or the bytes of a file, found ${typeof source}.`);
-  throwIfAborted(signal, "adapter");
   const file = parseSafetensors(source, "adapter");
   const text = file.metadata.get(configKey);
   if (text !== undefined) return { config: new TextEncoder().encode(text), configName: `adapter: metadata ${quoted(configKey)}`, file };
@@ -90,7 +89,6 @@ async function openAdapter(source: string | Uint8Array, signal: AbortSignal | un
 }
 
 async function openFolder(folder: string, signal: AbortSignal | undefined): Promise<OpenAdapter> {
-  throwIfAborted(signal, folder);
   const configName = join(folder, configFile);
   const configPath = await resolveInside(folder, configFile);
   const config = await readSmallFile(configPath, undefined, undefined, { followLink: false, shownAs: configName });

@@ -14,7 +14,6 @@ export const errorCodes = {
   BAD_SHAPE: "Sizes of the arguments do not fit together.",
   BAD_DTYPE: "The op is not defined for this element type.",
   BAD_AXIS: "The axis does not exist in this tensor.",
-  OP_NOT_ON_DEVICE: "The op has no kernel on the device of its inputs.",
   INDEX_OUT_OF_RANGE: "An index tensor holds a value outside its range.",
   NOT_INITIALIZED: "A parameter was used before it had a value.",
   DISPOSED: "The tensor, module or adapter was disposed before this use.",
@@ -27,7 +26,6 @@ export const errorCodes = {
   MODIFIED_BEFORE_BACKWARD: "A tensor that the backward pass needs was changed in place after it was used.",
   NO_GRADIENT: "The loss does not depend on any trainable parameter.",
   NOT_SCALAR: "The function must return a tensor with exactly one element.",
-  READ_IN_SCOPE: "Data was read where only a synchronous computation is possible.",
   // Training
   TRAIN_NONFINITE: "The loss or a gradient is not finite; training stopped before the weights changed.",
   DATA_EMPTY: "The data holds no example.",

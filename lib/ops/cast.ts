@@ -12,7 +12,10 @@ export const castOp = defineOp({
   dtypes: { x: ["f32", "bf16", "f16", "i32", "u8"] },
   output: ({ dtype }, from) => {
     if (dtype !== "f32" && !floating.includes(from)) {
-      throw new LowrankError("BAD_DTYPE", `cast: ${from} converts to f32 only, not to ${dtype}; cast to f32 first`, { expected: "f32", actual: dtype });
+      throw new LowrankError("BAD_DTYPE", `cast: ${from} converts to f32 only, not to ${dtype}; cast to f32 first`, {
+        expected: "f32",
+        actual: dtype,
+      });
     }
     return dtype;
   },

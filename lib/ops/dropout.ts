@@ -33,7 +33,7 @@ export const dropoutOp = defineOp({
   backward: (k, { dx, dy }, { p, site, record }) => k.dropout(dx, dy, record, p, site),
   reference: ({ x }, { p, site, record }) => {
     const settings = record?.settings ?? { seed: 0, step: 0, micro: 0 };
-    return map(x, (value, i) => (p < 1 && dropoutKeeps(i, p, settings, site) ? value / (1 - Math.fround(p)) : 0));
+    return map(x, (value, i) => value * (p < 1 && dropoutKeeps(i, p, settings, site) ? 1 / (1 - Math.fround(p)) : 0));
   },
   tolerance: "ulp",
   cases: [{ p: 0.1, site: 7 }, { p: 0 }, { p: 1 }],

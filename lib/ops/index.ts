@@ -46,6 +46,7 @@ export const registry: readonly AnyOp[] = [
 /** Kernels that belong to no op: memory, the optimizer's side of a step, initialisation, decompositions. */
 export const kernelsWithoutOp = ["fill", "copy", "accumulate", "uniform", "record_loss", "grad_squares", "step_gate", "adam", "sgd", "svd"] as const;
 
+export type { AnyOp } from "./op.js";
 export {
   addOp,
   argmaxOp,
@@ -68,4 +69,3 @@ export {
   sumOp,
   transposeOp,
 };
-export type { AnyOp } from "./op.js";

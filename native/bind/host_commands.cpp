@@ -133,9 +133,7 @@ void make_read_command(Command& command, Owner* owner, const View& view, std::by
   fill_command(command, owner, execute_read, ReadArgs{view, destination, ticket});
 }
 
-void make_fence_command(Command& command, Owner* owner, uint64_t ticket) {
-  fill_command(command, owner, execute_fence, FenceArgs{ticket});
-}
+void make_fence_command(Command& command, Owner* owner, uint64_t ticket) { fill_command(command, owner, execute_fence, FenceArgs{ticket}); }
 
 void make_file_command(Command& command, Owner* owner, int file, int64_t file_offset, int64_t bytes, std::byte* target, uint64_t ticket) {
   fill_command(command, owner, execute_file, FileArgs{file, file_offset, bytes, target, ticket});

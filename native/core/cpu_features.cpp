@@ -74,8 +74,8 @@ void detect_caches(CpuFeatures& cpu) {
     const uint32_t type = r.eax & 31u, level = r.eax >> 5 & 7u;
     if (type == 0) return;
     if (type == 2) continue;  // instructions
-    const int64_t bytes = ((r.ebx >> 22) + int64_t{1}) * ((r.ebx >> 12 & 0x3ffu) + int64_t{1}) * ((r.ebx & 0xfffu) + int64_t{1}) *
-                          (r.ecx + int64_t{1});
+    const int64_t bytes =
+        ((r.ebx >> 22) + int64_t{1}) * ((r.ebx >> 12 & 0x3ffu) + int64_t{1}) * ((r.ebx & 0xfffu) + int64_t{1}) * (r.ecx + int64_t{1});
     if (level == 1) cpu.l1_bytes = bytes;
     if (level == 2) cpu.l2_bytes = bytes;
     if (level == 3) cpu.l3_bytes = bytes;

@@ -10,7 +10,7 @@ struct CpuFeatures {
   bool avx512 = false;  // AVX-512 F, BW, DQ, VL, and the operating system saves zmm registers
   bool neon = false;
   int64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10, l3_bytes = 8 << 20;
-  std::string model;    // "AMD EPYC", for reports
+  std::string model;  // "AMD EPYC", for reports
 };
 
 /// Detected once, on first use.

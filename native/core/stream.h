@@ -23,7 +23,8 @@ struct Failure {
   bool observed = false;  // somebody awaited something that depends on it
 };
 
-/// Who a command works for: one training, one generation, one load. Abort stops them all; a failed command of an owner stops its later ones.
+/// Who a command works for: one training, one generation, one load. Abort stops them all; a failed command of an owner stops its later
+/// ones.
 struct Owner {
   std::atomic<bool> cancelled{false};
   const Failure* failure = nullptr;  // stream thread only

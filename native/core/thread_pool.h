@@ -29,8 +29,7 @@ class ThreadPool {
   bool run(int64_t n, const std::atomic<bool>* cancelled, Body&& body) {
     using B = std::remove_reference_t<Body>;
     return run_tiles(
-        n, cancelled, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); },
-        const_cast<void*>(static_cast<const void*>(&body)));
+        n, cancelled, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); }, const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:

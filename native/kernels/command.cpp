@@ -250,13 +250,25 @@ const char* decode_view(const BufferTable& buffers, const double*& n, View& out)
 }
 
 const std::vector<KernelInfo>& kernel_infos() {
-  static const auto* infos = new std::vector<KernelInfo>{
-#define K(name, ...)                                                                                                         \
-  {#name, #__VA_ARGS__, ArgsOf<decltype(&KernelTable::name)>::numbers, Bound<&KernelTable::name>::decode,                    \
-   Bound<&KernelTable::name>::no_scratch, Bound<&KernelTable::name>::run, Bound<&KernelTable::name>::flops, Bound<&KernelTable::name>::visit},
-#define S(name, ...)                                                                                                         \
-  {#name, #__VA_ARGS__, ArgsOf<decltype(&KernelTable::name)>::numbers, Bound<&KernelTable::name>::decode,                    \
-   scratch_of<&KernelTable::name, &KernelTable::name##_scratch>, Bound<&KernelTable::name>::run, Bound<&KernelTable::name>::flops, Bound<&KernelTable::name>::visit},
+  static const auto* infos = new std::vector<KernelInfo> {
+#define K(name, ...)                              \
+  {#name,                                         \
+   #__VA_ARGS__,                                  \
+   ArgsOf<decltype(&KernelTable::name)>::numbers, \
+   Bound<&KernelTable::name>::decode,             \
+   Bound<&KernelTable::name>::no_scratch,         \
+   Bound<&KernelTable::name>::run,                \
+   Bound<&KernelTable::name>::flops,              \
+   Bound<&KernelTable::name>::visit},
+#define S(name, ...)                                             \
+  {#name,                                                        \
+   #__VA_ARGS__,                                                 \
+   ArgsOf<decltype(&KernelTable::name)>::numbers,                \
+   Bound<&KernelTable::name>::decode,                            \
+   scratch_of<&KernelTable::name, &KernelTable::name##_scratch>, \
+   Bound<&KernelTable::name>::run,                               \
+   Bound<&KernelTable::name>::flops,                             \
+   Bound<&KernelTable::name>::visit},
 #include "kernels/kernels.def"
 #undef K
 #undef S

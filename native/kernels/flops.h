@@ -21,9 +21,12 @@ int64_t count(Kernel<Slot>, const A&... a) {
   return std::max({int64_t{0}, size_of(a)...});
 }
 
-inline int64_t count(Kernel<&KernelTable::linear_forward>, const Out& y, const In& x, const In&, const In&) { return 2 * y.size() * x.cols; }
+inline int64_t count(Kernel<&KernelTable::linear_forward>, const Out& y, const In& x, const In&, const In&) {
+  return 2 * y.size() * x.cols;
+}
 
-inline int64_t count(Kernel<&KernelTable::linear_backward>, const Out& dx, const Out& dw, const Out&, const In& dy, const In& x, const In&) {
+inline int64_t count(Kernel<&KernelTable::linear_backward>, const Out& dx, const Out& dw, const Out&, const In& dy, const In& x,
+                     const In&) {
   return 2 * dy.size() * x.cols * ((dx ? 1 : 0) + (dw ? 1 : 0));
 }
 
@@ -31,8 +34,8 @@ inline int64_t count(Kernel<&KernelTable::matmul>, const Out& c, const In& a, co
   return 2 * c.size() * (form == 2 ? a.rows / std::max(batch, 1) : a.cols);
 }
 
-inline int64_t count(Kernel<&KernelTable::lora_forward>, const Out& y, const Out&, const In& x, const In&, const In&, const In& a, const In&,
-                     const In&, const In&, f32, f32, u64) {
+inline int64_t count(Kernel<&KernelTable::lora_forward>, const Out& y, const Out&, const In& x, const In&, const In&, const In& a,
+                     const In&, const In&, const In&, f32, f32, u64) {
   return 2 * y.size() * x.cols + 2 * a.rows * (x.size() + y.size());
 }
 

@@ -22,14 +22,14 @@ void fill_table(KernelTable&);
 #endif
 
 const std::vector<Backend>& backends() {
-  static const auto* list = new std::vector<Backend>{
-      {"scalar", [] { return true; }, scalar::fill_table},
+  static const auto* list = new std::vector<Backend> {
+    {"scalar", [] { return true; }, scalar::fill_table},
 #if defined(__x86_64__) || defined(_M_X64)
 #if defined(LOWRANK_TEST_BACKENDS)
-      {"avx512_emulated", [] { return cpu_features().avx2; }, avx512_emulated::fill_table},
+        {"avx512_emulated", [] { return cpu_features().avx2; }, avx512_emulated::fill_table},
 #endif
-      {"avx2", [] { return cpu_features().avx2; }, avx2::fill_table},
-      {"avx512", [] { return cpu_features().avx512; }, avx512::fill_table},
+        {"avx2", [] { return cpu_features().avx2; }, avx2::fill_table},
+        {"avx512", [] { return cpu_features().avx512; }, avx512::fill_table},
 #endif
   };
   return *list;

@@ -14,8 +14,8 @@ using u64 = uint64_t;
 
 struct KernelTable {
 #define K(name, ...) Status (*name)(Context&, __VA_ARGS__) = nullptr;
-#define S(name, ...)                                  \
-  Status (*name)(Context&, __VA_ARGS__) = nullptr;    \
+#define S(name, ...)                               \
+  Status (*name)(Context&, __VA_ARGS__) = nullptr; \
   int64_t (*name##_scratch)(int threads, __VA_ARGS__) = nullptr;
 #include "kernels/kernels.def"
 #undef K
@@ -23,9 +23,9 @@ struct KernelTable {
 };
 
 struct Backend {
-  const char* name;                // "scalar", "avx2", …
-  bool (*available)();             // can this machine run it?
-  void (*fill)(KernelTable&);      // overwrites the entries it has
+  const char* name;            // "scalar", "avx2", …
+  bool (*available)();         // can this machine run it?
+  void (*fill)(KernelTable&);  // overwrites the entries it has
 };
 
 /// All backends in this binary, the reference first, then in rising order of preference.

@@ -318,6 +318,10 @@ describe("limits", () => {
     expect(failure('{"a":{"b":1,"c":2},"d":3}', { maxKeys: 2 }).message).toContain("more than 2 keys");
     expect(parse('{"a":{"b":1},"d":{"e":1}}', { maxKeys: 3 }).kind).toBe("object");
     expect(failure(`{"${"k".repeat(11)}":1}`, { maxKeyBytes: 10 }).code).toBe("ADAPTER_BAD_JSON");
+    const keys = (megabytes: number): string =>
+      `{${Array.from({ length: megabytes * 32 }, (_, k) => `"${String(k).padEnd(32_768, "k")}":1`).join()}}`;
+    expect(failure(`[${keys(30)},${keys(33)}]`).message).toContain("the keys have more than 33554432 bytes");
+    expect(parse(`[${keys(30)},${keys(31)}]`).kind).toBe("array");
     expect(failure("1".repeat(1025)).message).toContain("1024");
     expect(parse("1".repeat(1024))).toMatchObject({ integer: BigInt("1".repeat(1024)) });
   });

@@ -32,12 +32,12 @@ std::string text(const Parts&... parts) {
 
 }  // namespace test
 
-#define TEST(name)                                       \
-  static void name();                                    \
+#define TEST(name)                                          \
+  static void name();                                       \
   static const test::Registration name##_test(#name, name); \
   static void name()
 
-#define CHECK(condition, ...)                                                                   \
-  do {                                                                                          \
+#define CHECK(condition, ...)                                                                    \
+  do {                                                                                           \
     if (!(condition)) test::fail(__FILE__, __LINE__, test::text(#condition, "; ", __VA_ARGS__)); \
   } while (false)

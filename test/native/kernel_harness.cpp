@@ -60,8 +60,7 @@ namespace {
 constexpr size_t kAlignment = 64, kGuard = 64;
 }
 
-ScratchMemory::ScratchMemory(int64_t bytes)
-    : bytes_(bytes), storage_(static_cast<size_t>(bytes) + kAlignment + kGuard, std::byte{0xFF}) {
+ScratchMemory::ScratchMemory(int64_t bytes) : bytes_(bytes), storage_(static_cast<size_t>(bytes) + kAlignment + kGuard, std::byte{0xFF}) {
   const auto address = reinterpret_cast<uintptr_t>(storage_.data());
   start_ = storage_.data() + (kAlignment - address % kAlignment) % kAlignment;
 }

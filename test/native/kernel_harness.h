@@ -44,8 +44,12 @@ template <class T>
 class Matrix {
  public:
   Matrix(const Setup& setup, int64_t rows, int64_t cols)
-      : rows_(rows), cols_(cols), ld_(cols + setup.gap), offset_(setup.offset),
-        size_(offset_ + (rows > 0 ? (rows - 1) * ld_ + cols : 0)), storage_(new T[static_cast<size_t>(size_ > 0 ? size_ : 1)]) {
+      : rows_(rows),
+        cols_(cols),
+        ld_(cols + setup.gap),
+        offset_(setup.offset),
+        size_(offset_ + (rows > 0 ? (rows - 1) * ld_ + cols : 0)),
+        storage_(new T[static_cast<size_t>(size_ > 0 ? size_ : 1)]) {
     std::memset(static_cast<void*>(storage_.get()), 0xA5, static_cast<size_t>(size_) * sizeof(T));
   }
 
@@ -151,7 +155,8 @@ Status run_kernel(const Setup& setup, const char* kernel, Status (*function)(Con
 
 /// What a kernel returns when its owner has already been aborted.
 template <class... P>
-Status run_cancelled(const Setup& setup, Status (*function)(Context&, P...), int64_t (*scratch)(int, P...), typename Same<P>::type... arguments) {
+Status run_cancelled(const Setup& setup, Status (*function)(Context&, P...), int64_t (*scratch)(int, P...),
+                     typename Same<P>::type... arguments) {
   (void)setup;
   const std::atomic<bool> cancelled{true};
   const ScratchMemory memory(scratch ? scratch(2, arguments...) : 0);
@@ -167,9 +172,11 @@ int64_t (*no_scratch(Status (*)(Context&, P...)))(int, P...) {
 }  // namespace test
 
 /// A kernel without and with scratch memory, by name.
-#define RUN_K(setup, kernel, ...) test::run_kernel(setup, #kernel, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
+#define RUN_K(setup, kernel, ...) \
+  test::run_kernel(setup, #kernel, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
 #define RUN_S(setup, kernel, ...) test::run_kernel(setup, #kernel, (setup).table->kernel, (setup).table->kernel##_scratch, __VA_ARGS__)
 #define RUN_OK_K(setup, kernel, ...) CHECK(RUN_K(setup, kernel, __VA_ARGS__).ok(), (setup).name())
 #define RUN_OK_S(setup, kernel, ...) CHECK(RUN_S(setup, kernel, __VA_ARGS__).ok(), (setup).name())
-#define CANCELLED_K(setup, kernel, ...) test::run_cancelled(setup, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
+#define CANCELLED_K(setup, kernel, ...) \
+  test::run_cancelled(setup, (setup).table->kernel, test::no_scratch((setup).table->kernel), __VA_ARGS__)
 #define CANCELLED_S(setup, kernel, ...) test::run_cancelled(setup, (setup).table->kernel, (setup).table->kernel##_scratch, __VA_ARGS__)

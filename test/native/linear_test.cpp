@@ -51,7 +51,8 @@ TEST(linear_weight_gradients) {
   all.push_back({1500, 20, 33});
   for (const Setup& setup : setups()) {
     for (const Sizes& n : all) {
-      Matrix<float> x(setup, n.m, n.i), w(setup, n.o, n.i), dy(setup, n.m, n.o), dx(setup, n.m, n.i), dw(setup, n.o, n.i), dbias(setup, 1, n.o);
+      Matrix<float> x(setup, n.m, n.i), w(setup, n.o, n.i), dy(setup, n.m, n.o), dx(setup, n.m, n.i), dw(setup, n.o, n.i),
+          dbias(setup, 1, n.o);
       x.randomize(1), w.randomize(2), dy.randomize(3);
       const std::string what = text("linear backward M ", n.m, " O ", n.o, " I ", n.i, " on ", setup.name());
       const Mat expected_w = product(transposed(Mat::of(dy)), Mat::of(x)), expected_bias = column_sums(Mat::of(dy));
@@ -99,7 +100,8 @@ TEST(linear_nan_reaches_what_depends_on_it) {
       for (int64_t r = 0; r < m; ++r)
         for (int64_t c = 0; c < i; ++c) CHECK(std::isnan(dx.at(r, c)) == (r == row), setup.name(), " NaN in dy");
       for (int64_t r = 0; r < o; ++r)
-        for (int64_t c = 0; c < i; ++c) CHECK(std::isnan(dw.at(r, c)) == (r == out) && std::isnan(dbias.at(0, r)) == (r == out), setup.name());
+        for (int64_t c = 0; c < i; ++c)
+          CHECK(std::isnan(dw.at(r, c)) == (r == out) && std::isnan(dbias.at(0, r)) == (r == out), setup.name());
     }
   }
 }
@@ -117,12 +119,14 @@ TEST(matmul_forms) {
           RUN_OK_S(setup, matmul, c, a, b, batch, form);
           Mat expected(batch * n.m, n.o);
           for (int64_t i = 0; i < batch; ++i) {
-            const Mat left = rows_of(Mat::of(a), i * a.rows() / batch, a.rows() / batch), right = rows_of(Mat::of(b), i * b.rows() / batch, b.rows() / batch);
+            const Mat left = rows_of(Mat::of(a), i * a.rows() / batch, a.rows() / batch),
+                      right = rows_of(Mat::of(b), i * b.rows() / batch, b.rows() / batch);
             const Mat one = product(form == 2 ? transposed(left) : left, form == 1 ? transposed(right) : right);
             std::copy(one.value.begin(), one.value.end(), expected.value.begin() + i * n.m * n.o);
             std::copy(one.error.begin(), one.error.end(), expected.error.begin() + i * n.m * n.o);
           }
-          EXPECT_MATRIX(text("matmul form ", form, " batch ", batch, " M ", n.m, " N ", n.o, " K ", n.i, " on ", setup.name()), c, expected);
+          EXPECT_MATRIX(text("matmul form ", form, " batch ", batch, " M ", n.m, " N ", n.o, " K ", n.i, " on ", setup.name()), c,
+                        expected);
         }
       }
     }

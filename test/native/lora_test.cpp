@@ -16,9 +16,9 @@ struct Sizes {
   int64_t m, o, i, r;
 };
 
-const std::vector<Sizes> kSizes = {{0, 5, 6, 2},  {3, 0, 6, 2},   {3, 5, 0, 2},    {3, 5, 6, 0},     {1, 1, 1, 1},      {1, 9, 7, 3},   {1, 300, 700, 8},
-                                   {3, 7, 9, 1},  {8, 33, 17, 4}, {17, 16, 33, 8}, {9, 64, 64, 16},  {14, 32, 31, 5},   {2, 90, 600, 16},
-                                   {6, 15, 70, 7}, {40, 70, 300, 16}, {130, 48, 65, 33}, {700, 20, 24, 4}};
+const std::vector<Sizes> kSizes = {{0, 5, 6, 2},     {3, 0, 6, 2},   {3, 5, 0, 2},      {3, 5, 6, 0},      {1, 1, 1, 1},    {1, 9, 7, 3},
+                                   {1, 300, 700, 8}, {3, 7, 9, 1},   {8, 33, 17, 4},    {17, 16, 33, 8},   {9, 64, 64, 16}, {14, 32, 31, 5},
+                                   {2, 90, 600, 16}, {6, 15, 70, 7}, {40, 70, 300, 16}, {130, 48, 65, 33}, {700, 20, 24, 4}};
 
 const StepRecord& step_record() {
   static const StepRecord record = [] {
@@ -35,7 +35,8 @@ In record_view() { return view_of<In>(reinterpret_cast<const uint8_t*>(&step_rec
 Mat dropout_mask(int64_t rows, int64_t cols, float p) {
   Mat mask(rows, cols, 1);
   for (int64_t e = 0; p > 0 && e < rows * cols; ++e) {
-    const Philox4 words = philox({static_cast<uint32_t>(e / 4), step_record().micro, step_record().step, static_cast<uint32_t>(kSite)}, step_record().seed);
+    const Philox4 words =
+        philox({static_cast<uint32_t>(e / 4), step_record().micro, step_record().step, static_cast<uint32_t>(kSite)}, step_record().seed);
     const bool kept = std::ldexp(static_cast<double>(words[static_cast<size_t>(e % 4)] >> 8), -24) >= static_cast<double>(p);
     mask.value[static_cast<size_t>(e)] = kept ? 1 / (1 - static_cast<double>(p)) : 0;
     mask.error[static_cast<size_t>(e)] = 2 * kUnit * mask.value[static_cast<size_t>(e)];
@@ -83,10 +84,16 @@ void check_lora(const Setup& setup, const Sizes& n, Middle middle, float p, bool
   x.randomize(1), w.randomize(2), bias.randomize(3), a.randomize(4), b.randomize(5), m.randomize(6), dy.randomize(7);
   const In m_view = middle == Middle::none ? In{} : In(m), bias_view = with_bias ? In(bias) : In{}, record = p > 0 ? record_view() : In{};
   const Out dm_view = middle == Middle::none ? Out{} : Out(dm);
-  const Layer layer{Mat::of(x),  Mat::of(w), with_bias ? Mat::of(bias) : Mat{},  Mat::of(a), middle == Middle::none ? Mat{} : Mat::of(m),
-                    Mat::of(b),  dropout_mask(n.m, n.i, p), static_cast<double>(kScale)};
-  const std::string what = text("lora ", name_of(DTypeOf<W>::value), " M ", n.m, " O ", n.o, " I ", n.i, " R ", n.r, " middle ", static_cast<int>(middle),
-                                " p ", p, " on ", setup.name());
+  const Layer layer{Mat::of(x),
+                    Mat::of(w),
+                    with_bias ? Mat::of(bias) : Mat{},
+                    Mat::of(a),
+                    middle == Middle::none ? Mat{} : Mat::of(m),
+                    Mat::of(b),
+                    dropout_mask(n.m, n.i, p),
+                    static_cast<double>(kScale)};
+  const std::string what = text("lora ", name_of(DTypeOf<W>::value), " M ", n.m, " O ", n.o, " I ", n.i, " R ", n.r, " middle ",
+                                static_cast<int>(middle), " p ", p, " on ", setup.name());
   const Mat expected_y = layer.output();
   RUN_OK_S(setup, lora_forward, y, Out{}, x, w, bias_view, a, m_view, b, record, kScale, p, kSite);
   EXPECT_MATRIX(what + " y without h", y, expected_y);
@@ -139,7 +146,8 @@ TEST(lora_f16) { check_all<f16>(); }
 
 TEST(lora_gradients_of_the_oracle) {
   for (int64_t middle_rows : {0, 1, 3}) {
-    Layer layer{waves(4, 5, 1), waves(6, 5, 2), waves(1, 6, 3), waves(3, 5, 4), waves(middle_rows, 3, 5), waves(6, 3, 6), dropout_mask(4, 5, 0.4f), 0.8};
+    Layer layer{waves(4, 5, 1),           waves(6, 5, 2), waves(1, 6, 3),           waves(3, 5, 4),
+                waves(middle_rows, 3, 5), waves(6, 3, 6), dropout_mask(4, 5, 0.4f), 0.8};
     const Mat dy = waves(4, 6, 7);
     const Layer::Gradients g = layer.gradients(dy, layer.hidden());
     CHECK_GRADIENTS(text("lora with a middle of ", middle_rows, " rows"), {&layer.x, &layer.a, &layer.m, &layer.b, &layer.bias}, dy,
@@ -173,7 +181,8 @@ TEST(lora_nan_reaches_what_depends_on_it) {
 
 TEST(lora_cancels) {
   for (const Setup& setup : setups()) {
-    Matrix<float> x(setup, 64, 300), w(setup, 300, 300), a(setup, 8, 300), b(setup, 300, 8), y(setup, 64, 300), h(setup, 64, 8), dx(setup, 64, 300);
+    Matrix<float> x(setup, 64, 300), w(setup, 300, 300), a(setup, 8, 300), b(setup, 300, 8), y(setup, 64, 300), h(setup, 64, 8),
+        dx(setup, 64, 300);
     x.randomize(1), w.randomize(2), a.randomize(3), b.randomize(4), h.randomize(5);
     const Status forward = CANCELLED_S(setup, lora_forward, y, h, x, w, In{}, a, In{}, b, In{}, 1.0f, 0.0f, 0);
     const Status backward = CANCELLED_S(setup, lora_backward, dx, Out{}, Out{}, Out{}, Out{}, x, x, w, a, In{}, b, h, In{}, 1.0f, 0.0f, 0);

@@ -96,8 +96,9 @@ void expect(const char* file, int line, const std::string& what, const Matrix<fl
     for (int64_t c = 0; c < expected.cols; ++c) {
       const double value = static_cast<double>(actual.at(r, c));
       if (!agrees(value, expected(r, c), expected.bound(r, c)))
-        fail(file, line, text(what, " [", actual.rows(), ", ", actual.cols(), "] at (", r, ", ", c, "): ", value, ", expected ", expected(r, c),
-                              " within ", expected.bound(r, c)));
+        fail(file, line,
+             text(what, " [", actual.rows(), ", ", actual.cols(), "] at (", r, ", ", c, "): ", value, ", expected ", expected(r, c),
+                  " within ", expected.bound(r, c)));
     }
   }
 }

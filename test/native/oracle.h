@@ -38,11 +38,11 @@ struct Mat {
 double sum_bound(int64_t terms, double magnitude, double value);
 
 Mat transposed(const Mat& a);
-Mat product(const Mat& a, const Mat& b);    // a[M, K] b[K, N]
-Mat plus(const Mat& a, const Mat& b);       // b may be one row
-Mat times(const Mat& a, const Mat& b);      // element by element; b may be one row
-Mat scaled(const Mat& a, double factor);    // with two roundings: of the factor and of the product
-Mat column_sums(const Mat& a);              // [1, cols]
+Mat product(const Mat& a, const Mat& b);  // a[M, K] b[K, N]
+Mat plus(const Mat& a, const Mat& b);     // b may be one row
+Mat times(const Mat& a, const Mat& b);    // element by element; b may be one row
+Mat scaled(const Mat& a, double factor);  // with two roundings: of the factor and of the product
+Mat column_sums(const Mat& a);            // [1, cols]
 Mat rows_of(const Mat& a, int64_t first, int64_t count);
 
 /// value = f(x) with bound g(x)
@@ -58,8 +58,8 @@ void expect(const char* file, int line, const std::string& what, const Matrix<fl
 
 /// Fails when the analytic gradients (float64) of sum(dy * forward()) differ from central differences over the elements of `inputs`.
 template <class Forward>
-void check_gradients(const char* file, int line, const std::string& what, const std::vector<Mat*>& inputs, const Mat& dy, const Forward& forward,
-                     const std::vector<Mat>& gradients) {
+void check_gradients(const char* file, int line, const std::string& what, const std::vector<Mat*>& inputs, const Mat& dy,
+                     const Forward& forward, const std::vector<Mat>& gradients) {
   constexpr double kStep = 1e-5, kTolerance = 1e-7;
   const auto loss = [&] {
     const Mat y = forward();

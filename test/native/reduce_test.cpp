@@ -11,7 +11,8 @@ struct Shape {
   int64_t rows, cols;
 };
 
-const std::vector<Shape> kShapes = {{1, 1}, {3, 1}, {1, 3}, {3, 7}, {2, 8}, {7, 9}, {5, 17}, {3, 33}, {4, 64}, {9, 2000}, {1500, 5}, {1, 70001}, {600, 600}};
+const std::vector<Shape> kShapes = {{1, 1},  {3, 1},  {1, 3},    {3, 7},    {2, 8},     {7, 9},    {5, 17},
+                                    {3, 33}, {4, 64}, {9, 2000}, {1500, 5}, {1, 70001}, {600, 600}};
 
 Mat of_ones(int64_t rows, int64_t cols) { return Mat(rows, cols, 1); }
 
@@ -79,7 +80,8 @@ TEST(reduce_broadcast) {
             RUN_OK_K(setup, broadcast, y, x, n, -0.75f);
             for (int64_t r = 0; r < groups * n; ++r)
               for (int64_t c = 0; c < cols; ++c)
-                CHECK(y.at(r, c) == -0.75f * x.at(from.rows == 1 ? 0 : r / n, from.cols == 1 ? 0 : c), setup.name(), " from ", from.rows, " x ", from.cols);
+                CHECK(y.at(r, c) == -0.75f * x.at(from.rows == 1 ? 0 : r / n, from.cols == 1 ? 0 : c), setup.name(), " from ", from.rows,
+                      " x ", from.cols);
           }
         }
       }
@@ -132,15 +134,16 @@ TEST(reduce_argmax) {
         Matrix<int32_t> y(setup, 6, 1);
         x.randomize(7);
         const int64_t second = first + (cols - first) / 2;
-        x.at(0, first) = 2;                                    // the largest
-        x.at(1, second) = 2, x.at(1, first) = 2;               // twice: the first
-        x.at(2, first) = NAN;                                  // NaN beats everything
-        x.at(3, second) = NAN, x.at(3, first) = NAN;           // the first NaN
-        x.at(3, 0) = first == 0 ? NAN : kInfinity;             // also against infinity
+        x.at(0, first) = 2;                           // the largest
+        x.at(1, second) = 2, x.at(1, first) = 2;      // twice: the first
+        x.at(2, first) = NAN;                         // NaN beats everything
+        x.at(3, second) = NAN, x.at(3, first) = NAN;  // the first NaN
+        x.at(3, 0) = first == 0 ? NAN : kInfinity;    // also against infinity
         for (int64_t c = 0; c < cols; ++c) x.at(4, c) = -kInfinity;
         for (int64_t c = 0; c < cols; ++c) x.at(5, c) = c == first ? -3.0f : -4.0f;
         RUN_OK_K(setup, argmax, y, x);
-        for (int64_t r : {0, 1, 2, 3, 5}) CHECK(y.at(r, 0) == first, setup.name(), " row ", r, " of ", cols, ": ", y.at(r, 0), " for ", first);
+        for (int64_t r : {0, 1, 2, 3, 5})
+          CHECK(y.at(r, 0) == first, setup.name(), " row ", r, " of ", cols, ": ", y.at(r, 0), " for ", first);
         CHECK(y.at(4, 0) == 0, setup.name(), " all minus infinity: ", y.at(4, 0));
       }
     }

@@ -59,7 +59,8 @@ struct Loss {
   Mat loss{1, 1}, lse, count{1, 1};
 };
 
-/// The loss in float64, with bounds: two units of every number that is added, the error of a sum over the columns, and of one over the rows.
+/// The loss in float64, with bounds: two units of every number that is added, the error of a sum over the columns, and of one over the
+/// rows.
 Loss cross_entropy(const Mat& x, const std::vector<int32_t>& labels, bool mean) {
   Loss result;
   result.lse = Mat(x.rows, 1);
@@ -183,7 +184,8 @@ TEST(softmax_nan_fills_its_row_only) {
       x.at(1, at) = NAN;
       RUN_OK_K(setup, softmax_forward, y, x);
       for (int64_t r = 0; r < 3; ++r)
-        for (int64_t c = 0; c < 19; ++c) CHECK(std::isnan(y.at(r, c)) == (r == 1) && std::isnan(dx.at(r, c)) == (r == 1), setup.name(), " at ", at);
+        for (int64_t c = 0; c < 19; ++c)
+          CHECK(std::isnan(y.at(r, c)) == (r == 1) && std::isnan(dx.at(r, c)) == (r == 1), setup.name(), " at ", at);
     }
   }
 }
@@ -236,7 +238,8 @@ TEST(cross_entropy_refuses_labels_outside) {
       lse.fill(1), count.fill(4);
       const Status backward = RUN_K(setup, cross_entropy_backward, dx, dloss, x, labels, lse, count, kIgnore, true);
       for (const Status& status : {forward, backward})
-        CHECK(status.code == Code::index_out_of_range && status.found == bad && status.at == 2 && status.limit == 9, setup.name(), " label ", bad);
+        CHECK(status.code == Code::index_out_of_range && status.found == bad && status.at == 2 && status.limit == 9, setup.name(),
+              " label ", bad);
     }
   }
 }

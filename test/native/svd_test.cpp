@@ -77,7 +77,8 @@ Matrix<float> with_spectrum(const Setup& setup, int64_t o, int64_t i, const std:
   for (int64_t r = 0; r < o; ++r) {
     for (int64_t c = 0; c < i; ++c) {
       double sum = 0;
-      for (size_t k = 0; k < spectrum.size(); ++k) sum += left(r, static_cast<int64_t>(k)) * spectrum[k] * right(c, static_cast<int64_t>(k));
+      for (size_t k = 0; k < spectrum.size(); ++k)
+        sum += left(r, static_cast<int64_t>(k)) * spectrum[k] * right(c, static_cast<int64_t>(k));
       w.at(r, c) = static_cast<float>(sum);
     }
   }
@@ -92,7 +93,8 @@ struct Shape {
 
 TEST(svd_random_matrices) {
   for (const Setup& setup : setups()) {
-    for (const Shape& n : {Shape{1, 1}, {1, 7}, {7, 1}, {2, 2}, {3, 3}, {8, 5}, {5, 8}, {17, 33}, {64, 64}, {33, 9}, {90, 130}, {131, 70}}) {
+    for (const Shape& n :
+         {Shape{1, 1}, {1, 7}, {7, 1}, {2, 2}, {3, 3}, {8, 5}, {5, 8}, {17, 33}, {64, 64}, {33, 9}, {90, 130}, {131, 70}}) {
       const std::string what = text("svd ", n.o, " x ", n.i, " on ", setup.name());
       check_svd(setup, Matrix<float>(setup, n.o, n.i).randomize(1), what + " f32");
       check_svd(setup, Matrix<bf16>(setup, n.o, n.i).randomize(2), what + " bf16");
@@ -107,10 +109,12 @@ TEST(svd_random_matrices) {
 TEST(svd_known_spectra) {
   for (const Setup& setup : setups()) {
     for (const Shape& n : {Shape{12, 20}, {20, 12}, {16, 16}}) {
-      for (const std::vector<double>& spectrum : {std::vector<double>{9, 5, 5, 5, 2, 1, 1, 0.5, 0.1, 1e-2, 1e-3, 1e-4}, std::vector<double>{3, 2, 1},
-                                                  std::vector<double>(12, 1.0), std::vector<double>{1e4, 1e-4}}) {
+      for (const std::vector<double>& spectrum :
+           {std::vector<double>{9, 5, 5, 5, 2, 1, 1, 0.5, 0.1, 1e-2, 1e-3, 1e-4}, std::vector<double>{3, 2, 1},
+            std::vector<double>(12, 1.0), std::vector<double>{1e4, 1e-4}}) {
         const Matrix<float> w = with_spectrum(setup, n.o, n.i, spectrum);
-        const std::vector<double> found = check_svd(setup, w, text("spectrum of ", spectrum.size(), " in ", n.o, " x ", n.i, " on ", setup.name()));
+        const std::vector<double> found =
+            check_svd(setup, w, text("spectrum of ", spectrum.size(), " in ", n.o, " x ", n.i, " on ", setup.name()));
         for (size_t k = 0; k < found.size(); ++k) {
           const double expected = k < spectrum.size() ? spectrum[k] : 0;
           CHECK(std::abs(found[k] - expected) <= 2 * kUnit * norm(Mat::of(w)), setup.name(), ": ", found[k], " for ", expected);

@@ -172,6 +172,7 @@ TEST(cpu_features_are_sane) {
 #if defined(__x86_64__) && defined(__GNUC__)
   CHECK(cpu.avx2 == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")), "the compiler's run time disagrees about AVX2");
   CHECK(cpu.avx512 == (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                       __builtin_cpu_supports("avx512vl") && cpu.avx2), "the compiler's run time disagrees about AVX-512");
+                       __builtin_cpu_supports("avx512vl") && cpu.avx2),
+        "the compiler's run time disagrees about AVX-512");
 #endif
 }

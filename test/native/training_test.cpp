@@ -44,12 +44,12 @@ struct AdamState {
 
 /// One element of torch.optim.Adam (decay added to the gradient) or AdamW (weights shrink first), in float64.
 AdamState adam_step(AdamState s, double gradient, const StepRecord& record, bool decays, bool decoupled) {
-  const double rate = record.learning_rate, decay = decays ? record.weight_decay : 0, beta1 = kBeta1, beta2 = kBeta2;
+  const double rate = record.learning_rate, decay = decays ? record.weight_decay : 0;
   double g = record.clip_factor * gradient;
   if (decoupled) s.w *= 1 - rate * decay;
   if (!decoupled) g += decay * s.w;
-  s.m = beta1 * s.m + (1 - beta1) * g;
-  s.v = beta2 * s.v + (1 - beta2) * g * g;
+  s.m = kBeta1 * s.m + (1 - kBeta1) * g;
+  s.v = kBeta2 * s.v + (1 - kBeta2) * g * g;
   const double denominator = std::sqrt(s.v) / std::sqrt(static_cast<double>(record.bias_correction2)) + static_cast<double>(kEps);
   s.w -= rate / record.bias_correction1 * s.m / denominator;
   return s;
@@ -66,8 +66,9 @@ void check_adam(const Setup& setup, int64_t n, int32_t decayed, bool decoupled) 
     const AdamState before{at(w0, i), at(m0, i), at(v0, i)}, after = adam_step(before, at(g, i), record, i < decayed, decoupled);
     const double gradient = std::abs(record.clip_factor * at(g, i)) + (i < decayed && !decoupled ? 0.1 * std::abs(before.w) : 0);
     expected_w(0, i) = after.w, expected_m(0, i) = after.m, expected_v(0, i) = after.v;
-    const double error_m = 4 * kUnit * (0.9 * std::abs(before.m) + 0.1 * gradient + std::abs(after.m));
-    const double error_v = 4 * kUnit * (before.v + 2 * 0.001 * gradient * gradient), rate = record.learning_rate / record.bias_correction1;
+    const double error_m = 4 * kUnit * (0.1 * (gradient + std::abs(before.m)) + std::abs(after.m));
+    const double error_v = 4 * kUnit * (0.001 * (gradient * gradient + before.v) + after.v),
+                 rate = record.learning_rate / record.bias_correction1;
     const double denominator = std::sqrt(after.v / record.bias_correction2) + 1e-8, update = std::abs(after.w - before.w);
     expected_m.bound(0, i) = error_m + kTiny;
     expected_v.bound(0, i) = error_v + kTiny;
@@ -139,7 +140,8 @@ TEST(training_adam_does_not_drift) {
         g.randomize(step, -1, 2);
         Context context{pool_of(2), nullptr, nullptr};
         setup.table->adam(context, w, m, v, g, readable(record), 20, decoupled, kRate1, kRate2, kEps);
-        for (int64_t i = 0; i < n; ++i) exact[static_cast<size_t>(i)] = adam_step(exact[static_cast<size_t>(i)], at(g, i), record, i < 20, decoupled);
+        for (int64_t i = 0; i < n; ++i)
+          exact[static_cast<size_t>(i)] = adam_step(exact[static_cast<size_t>(i)], at(g, i), record, i < 20, decoupled);
       }
       for (int64_t i = 0; i < n; ++i) {
         const double expected = exact[static_cast<size_t>(i)].w;
@@ -224,7 +226,8 @@ TEST(training_grad_squares) {
     Matrix<float> large(setup, 3, 50);
     StepRecord record = fresh_record();
     RUN_OK_K(setup, grad_squares, writable(record), large.fill(1e30f), 0);
-    CHECK(std::abs(record.grad_squares / 1.5e62 - 1) < 1e-6 && record.halted == 0, setup.name(), ": squares beyond f32 ", record.grad_squares);
+    CHECK(std::abs(record.grad_squares / 1.5e62 - 1) < 1e-6 && record.halted == 0, setup.name(), ": squares beyond f32 ",
+          record.grad_squares);
   }
 }
 
@@ -250,11 +253,13 @@ TEST(training_step_gate) {
     for (double divisor : {1.0, 8.0, 0.5}) {
       for (double max_norm : {0.0, 1.0, 1e6}) {
         StepRecord record = fresh_record();
-        record.grad_squares = 36, record.gradient_divisor = static_cast<float>(divisor), record.max_grad_norm = static_cast<float>(max_norm);
+        record.grad_squares = 36, record.gradient_divisor = static_cast<float>(divisor),
+        record.max_grad_norm = static_cast<float>(max_norm);
         RUN_OK_K(setup, step_gate, writable(record));
         const double norm = 6 / divisor, clip = max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1;
         CHECK(std::abs(static_cast<double>(record.grad_norm) - norm) <= 2 * kUnit * norm, setup.name(), " norm ", record.grad_norm);
-        CHECK(std::abs(static_cast<double>(record.clip_factor) - clip / divisor) <= 4 * kUnit * clip / divisor, setup.name(), " clip ", record.clip_factor);
+        CHECK(std::abs(static_cast<double>(record.clip_factor) - clip / divisor) <= 4 * kUnit * clip / divisor, setup.name(), " clip ",
+              record.clip_factor);
         CHECK(record.halted == 0, setup.name());
       }
     }

@@ -30,7 +30,8 @@ export const bothBounds = 2;
 
 type Shapes = Readonly<Record<string, readonly number[]>>;
 
-const formOf = ({ forms }: ArgumentSpec, rank: number): readonly string[] => forms.find((form) => form.length === rank && !form.includes("...")) ?? forms[0] ?? [];
+const formOf = ({ forms }: ArgumentSpec, rank: number): readonly string[] =>
+  forms.find((form) => form.length === rank && !form.includes("...")) ?? forms[0] ?? [];
 
 const product = (shape: readonly number[]): number => shape.reduce((all, size) => all * size, 1);
 
@@ -48,7 +49,8 @@ export function chainsOf(op: AnyOp, shapes: Shapes, output: readonly number[], t
   let chains = 0;
   for (const [dim, { size, tensors }] of counts) if (!own.has(dim)) chains += Math.max(1, tensors - 1) * Math.sqrt(size);
   if (chains > 0 && !own.has("~")) return Math.max(1, chains);
-  const summed = target === undefined ? Math.max(...Object.values(shapes).map(product)) / product(output) : product(output) / product(shapes[target] ?? []);
+  const summed =
+    target === undefined ? Math.max(...Object.values(shapes).map(product)) / product(output) : product(output) / product(shapes[target] ?? []);
   return Math.max(1, Math.sqrt(Number.isFinite(summed) ? summed : 0));
 }
 

@@ -85,7 +85,8 @@ export function casesOf(op: AnyOp): Case[] {
       const group = { variant, layout };
       const label = dtypeLabel(op, dtypeVariants(op)[variant] as Record<string, DType>);
       const count = () => found.filter((one) => one.dtype === label && one.layout === layouts[layout]).length;
-      for (let tries = 0; tries < 500 && count() < casesPerGroup; tries++) found.push(...list(caseOf(op, { ...randomRow(factors, random), ...group }, seed++, false)));
+      for (let tries = 0; tries < 500 && count() < casesPerGroup; tries++)
+        found.push(...list(caseOf(op, { ...randomRow(factors, random), ...group }, seed++, false)));
       for (const params of Array.from({ length: factors["params"] as number }, (_, i) => i)) {
         found.push(...list(caseOf(op, { ...randomRow(factors, random), ...group, params, leading: 0, count: 1 }, seed++, true)));
       }
@@ -129,7 +130,8 @@ function leadingOf(row: Row, large: boolean): readonly number[] {
 
 function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number): Record<string, readonly number[]> {
   const leading = leadingOf(row, large);
-  const size = (dim: string, i: number): number => (large ? (largeSizes[(i + seed) % largeSizes.length] as number) : (sizes[row[dim] as number] as number));
+  const size = (dim: string, i: number): number =>
+    large ? (largeSizes[(i + seed) % largeSizes.length] as number) : (sizes[row[dim] as number] as number);
   const letters = Object.fromEntries(lettersOf(op).map((dim, i) => [dim, size(dim, i)]));
   const shapes: Record<string, readonly number[]> = {};
   for (const spec of op.parsed.inputs) {
@@ -145,7 +147,13 @@ function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number): Record<str
 }
 
 /** One to three inputs that differ along the op's axis. */
-function variadicShapes(op: AnyOp, row: Row, params: Readonly<Record<string, unknown>>, large: boolean, seed: number): Record<string, readonly number[]> {
+function variadicShapes(
+  op: AnyOp,
+  row: Row,
+  params: Readonly<Record<string, unknown>>,
+  large: boolean,
+  seed: number,
+): Record<string, readonly number[]> {
   const first = leadingOf(row, large);
   const wanted = Number(params["axis"] ?? (op.defaults as { axis?: number }).axis ?? 0);
   const axis = wanted < 0 ? wanted + first.length : wanted;

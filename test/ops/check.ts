@@ -22,7 +22,9 @@ export async function checkCase(one: Case): Promise<string[]> {
   testRecord();
   const before = memory().cpu;
   const values = valuesOf(one);
-  const inputs: RefInputs = Object.fromEntries(Object.entries(one.shapes).map(([name, shape]) => [name, { shape, data: values.inputs[name] as Float64Array }]));
+  const inputs: RefInputs = Object.fromEntries(
+    Object.entries(one.shapes).map(([name, shape]) => [name, { shape, data: values.inputs[name] as Float64Array }]),
+  );
   const failures: string[] = [];
   const output = await forwardOnEngine(one, values);
   const repeated = await forwardOnEngine(one, values);
@@ -46,7 +48,13 @@ function reproduction(one: Case): string {
   return `${backend === undefined ? "" : `LOWRANK_BACKEND=${backend} `}npx vitest run test/ops.test.ts -t "${name}"  # ${describeCase(one)}`;
 }
 
-function worst(what: string, got: ArrayLike<number>, expected: ArrayLike<number>, bound: (i: number) => number, indexOf = (i: number): number => i): string[] {
+function worst(
+  what: string,
+  got: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  bound: (i: number) => number,
+  indexOf = (i: number): number => i,
+): string[] {
   for (let i = 0; i < expected.length; i++) {
     const [y, want] = [got[i] as number, expected[i] as number];
     if (sameNumber(y, want) || Math.abs(y - want) <= bound(i)) continue;
@@ -57,7 +65,8 @@ function worst(what: string, got: ArrayLike<number>, expected: ArrayLike<number>
 
 const largestOf = (values: ArrayLike<number>): number => Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
-const largestError = (a: ArrayLike<number>, b: ArrayLike<number>): number => largestOf(Array.from(a, (value, i) => (sameNumber(value, b[i] as number) ? 0 : value - (b[i] as number))));
+const largestError = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+  largestOf(Array.from(a, (value, i) => (sameNumber(value, b[i] as number) ? 0 : value - (b[i] as number))));
 
 function plainOf(op: AnyOp) {
   const plain = plainOps[op.name];
@@ -161,7 +170,13 @@ function checkGradient(
   const g = isSum ? elements.map(magnitude) : [];
 
   const bound = gradientBound(one, inputs, { elements, expected, dy, chains, g });
-  const failures = worst(`d${name}`, got, expected, (i) => bound(i) + (differences[i]?.error ?? 0), (i) => elements[i] as number);
+  const failures = worst(
+    `d${name}`,
+    got,
+    expected,
+    (i) => bound(i) + (differences[i]?.error ?? 0),
+    (i) => elements[i] as number,
+  );
   if (composed === undefined) return failures;
   // Elements that were not sampled have about the G of those that were: twice the largest.
   const largest = bothBounds * reductionBound(chains, 2 * largestOf(g), 2 * largestOf(expected));
@@ -185,7 +200,11 @@ function gradientBound({ op, params }: Case, inputs: RefInputs, { elements, expe
       return (i) => ulpBound(Math.max(Math.abs(expected[i] as number), Math.abs(dy[elements[i] as number] as number)));
     case "flash": {
       const plain = plainOf(op).gradient(inputs, dy, settingsOf(op, inputs, params) as Record<string, unknown>);
-      const bound = plainBound(plain, elements.map((e) => plain.data[e] as number), expected);
+      const bound = plainBound(
+        plain,
+        elements.map((e) => plain.data[e] as number),
+        expected,
+      );
       return () => bound;
     }
     default:

@@ -15,7 +15,11 @@ describe("every op", () => {
   });
 
   it("has exactly one oracle", () => {
-    for (const op of registry) expect([op.reference, op.composed].filter((oracle) => oracle !== undefined), op.name).toHaveLength(1);
+    for (const op of registry)
+      expect(
+        [op.reference, op.composed].filter((oracle) => oracle !== undefined),
+        op.name,
+      ).toHaveLength(1);
   });
 
   it("has a backward where it has gradients, and gradients of inputs that exist", () => {
@@ -46,7 +50,9 @@ describe("every kernel", () => {
     const used = new Set<string>();
     for (const op of registry) {
       // Distinct parameters and forms reach every kernel of an op.
-      const cases = casesOf(op).filter(({ large }) => !large).slice(0, 40);
+      const cases = casesOf(op)
+        .filter(({ large }) => !large)
+        .slice(0, 40);
       const rows = await profile(async () => {
         for (const one of cases) expect(await checkCase(one)).toEqual([]);
       });

@@ -41,7 +41,14 @@ describe("softmax", () => {
     const random = new Random(n);
     const x = Float32Array.from({ length: 2 * n }, () => random.below(2 ** 13) * 2 ** -10);
     const y = await read(() => softmax(tensor(x, [2, n])));
-    const shifted = await read(() => softmax(tensor(x.map((value) => value + 1024), [2, n])));
+    const shifted = await read(() =>
+      softmax(
+        tensor(
+          x.map((value) => value + 1024),
+          [2, n],
+        ),
+      ),
+    );
     expect(shifted).toEqual(y);
   });
 
@@ -69,7 +76,9 @@ describe("a NaN reaches exactly what depends on it", () => {
       const target = values.inputs[name] as Float64Array;
       if (target.length === 0 || one.dtypes[name] === "i32" || one.dtypes[name] === "u8") continue;
       target[random.below(target.length)] = Number.NaN;
-      const refs = Object.fromEntries(Object.entries(one.shapes).map(([input, shape]) => [input, { shape, data: values.inputs[input] as Float64Array } satisfies Ref]));
+      const refs = Object.fromEntries(
+        Object.entries(one.shapes).map(([input, shape]) => [input, { shape, data: values.inputs[input] as Float64Array } satisfies Ref]),
+      );
       const expected = reference(op, refs, paramsOf(one));
       const { values: got, dtype } = await forwardOnEngine(one, values);
       const wrong = expected.data.findIndex((value, at) => dtype !== "i32" && Number.isNaN(value) !== Number.isNaN(got[at]));
@@ -104,7 +113,9 @@ describe.each(["bf16", "f16"] as const)("%s", (dtype) => {
     const finite = [...new Set(all.filter(Number.isFinite))].sort((a, b) => a - b);
     const midpoints = finite.slice(1).map((value, i) => (value + (finite[i] as number)) / 2);
     const edge = (finite[finite.length - 1] as number) * (1 + 2 ** -12);
-    const x = Float32Array.from([...finite, ...midpoints, edge, -edge, 3e38, -3e38, Infinity, -Infinity, NaN].flatMap((value) => (value === 0 ? [0, -0] : neighbours(value))));
+    const x = Float32Array.from(
+      [...finite, ...midpoints, edge, -edge, 3e38, -3e38, Infinity, -Infinity, NaN].flatMap((value) => (value === 0 ? [0, -0] : neighbours(value))),
+    );
     const y = await read(() => cast(tensor(x, [x.length]), dtype));
     const wrong = x.findIndex((value, i) => {
       // What is below the smallest normal f32 may be flushed to 0.

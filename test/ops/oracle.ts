@@ -51,7 +51,12 @@ export function difference(op: AnyOp, evaluate: () => Ref, input: Ref, element: 
   const linear = linearTolerances.includes(op.tolerance);
   // 2^-6: x ± h is exact. 2^-9 with five points: h^4 / 30 = 5e-13 of the fifth derivative, 2^-53 / h = 6e-14 of y.
   const h = linear ? 2 ** -6 : 2 ** -9;
-  const weights = linear ? [[1, 1 / 2]] : [[1, 2 / 3], [2, -1 / 12]];
+  const weights = linear
+    ? [[1, 1 / 2]]
+    : [
+        [1, 2 / 3],
+        [2, -1 / 12],
+      ];
   let value = 0;
   let size = 0;
   for (const [steps = 0, weight = 0] of weights) {
@@ -81,5 +86,9 @@ export const absolute = (x: Ref): Ref => map(x, Math.abs);
 /** Parameters that are factors, by their size. */
 export function absoluteParams(params: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { scale, factor } = params;
-  return { ...params, ...(typeof scale === "number" ? { scale: Math.abs(scale) } : {}), ...(typeof factor === "number" ? { factor: Math.abs(factor) } : {}) };
+  return {
+    ...params,
+    ...(typeof scale === "number" ? { scale: Math.abs(scale) } : {}),
+    ...(typeof factor === "number" ? { factor: Math.abs(factor) } : {}),
+  };
 }

@@ -90,7 +90,9 @@ describe.each(registry.map((op) => [op.name, op] as const))("%s refuses", (_, op
       expect(error.code, `${name} ${axis}: ${error.message}`).toBe("BAD_SHAPE");
       // The change may stand in the input that is read first: then the message has the changed size.
       const changed = says.replace(/ is (\d+)$/, (_match, size) => ` is ${Number(size) + 1}`);
-      expect(error.message.includes(says) || error.message.includes(changed), `${name} axis ${axis} should say "${says}": ${error.message}`).toBe(true);
+      expect(error.message.includes(says) || error.message.includes(changed), `${name} axis ${axis} should say "${says}": ${error.message}`).toBe(
+        true,
+      );
       expect(error.message.startsWith(`${op.name}: `), error.message).toBe(true);
     }
   });
@@ -114,7 +116,10 @@ describe.each(registry.map((op) => [op.name, op] as const))("%s refuses", (_, op
         parameter.trainable = true;
         const run = () =>
           valueAndGrad(() => {
-            const others = Object.entries(shapes).map(([other, shape]) => [other, other === name ? parameter.value : make(shape, dtypeOf(op, other))]);
+            const others = Object.entries(shapes).map(([other, shape]) => [
+              other,
+              other === name ? parameter.value : make(shape, dtypeOf(op, other)),
+            ]);
             return apply(sumOp, { x: apply(op, Object.fromEntries(others), params(op)) });
           });
         if (op.gradients.length > 0) expectRefusal(run, "NO_GRADIENT", name);

@@ -63,7 +63,8 @@ interface Held {
   readonly holder: Tensor | Parameter;
 }
 
-export const isTrained = (op: AnyOp, name: string, dtype: DType | undefined): boolean => dtype === "f32" && op.gradients.includes(op.variadic ? "x" : name);
+export const isTrained = (op: AnyOp, name: string, dtype: DType | undefined): boolean =>
+  dtype === "f32" && op.gradients.includes(op.variadic ? "x" : name);
 
 function hold(one: Case, values: Values): Held[] {
   return Object.entries(one.shapes).map(([name, shape]) => {
@@ -75,7 +76,8 @@ function hold(one: Case, values: Values): Held[] {
 }
 
 const valueOf = (holder: Tensor | Parameter): Tensor => (holder instanceof Parameter ? holder.value : holder);
-const viewsOf = (held: readonly Held[]): Record<string, Tensor> => Object.fromEntries(held.map(({ name, window, holder }) => [name, viewWindow(valueOf(holder), window)]));
+const viewsOf = (held: readonly Held[]): Record<string, Tensor> =>
+  Object.fromEntries(held.map(({ name, window, holder }) => [name, viewWindow(valueOf(holder), window)]));
 
 /** Seed, step and micro-batch of every random op in the tests. */
 let record: StepRecord | undefined;
@@ -87,7 +89,10 @@ export function testRecord(): StepRecord {
   return record;
 }
 
-export const paramsOf = ({ op, params }: Case): Record<string, unknown> => ({ ...params, ...("record" in op.defaults ? { record: testRecord() } : {}) });
+export const paramsOf = ({ op, params }: Case): Record<string, unknown> => ({
+  ...params,
+  ...("record" in op.defaults ? { record: testRecord() } : {}),
+});
 
 /** An op called as it is, or its composition run by the engine. */
 export type Way = "itself" | "composed";
@@ -130,7 +135,13 @@ export interface Gradient {
 }
 
 /** The gradients of L = Σ dy·y for every trained input, by valueAndGrad. */
-export async function gradientsOnEngine(one: Case, way: Way, values: Values, dy: Float64Array, shape: readonly number[]): Promise<Map<string, Gradient>> {
+export async function gradientsOnEngine(
+  one: Case,
+  way: Way,
+  values: Values,
+  dy: Float64Array,
+  shape: readonly number[],
+): Promise<Map<string, Gradient>> {
   const held = hold(one, values);
   const weights = tensor(dy, shape, { dtype: "f32" });
   const trained = held.filter(({ holder }) => holder instanceof Parameter);

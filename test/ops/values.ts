@@ -27,7 +27,9 @@ export function valuesOf(one: Case): Values {
     if (kind === "away-from-zero") return () => roundTo(dtype, (random.unit() < 0.5 ? -1 : 1) * (0.1 + Math.abs(random.normal())));
     return () => roundTo(dtype, spread * random.normal());
   };
-  const inputs = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Float64Array.from({ length: elementsOf(shape) }, draw(name))]));
+  const inputs = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [name, Float64Array.from({ length: elementsOf(shape) }, draw(name))]),
+  );
   return { inputs, dy: (size) => Float64Array.from({ length: size }, () => Math.fround(random.normal())) };
 }
 

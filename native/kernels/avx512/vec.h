@@ -20,9 +20,7 @@ LOWRANK_INLINE IVec broadcast_int(uint32_t x) { return {_mm512_set1_epi32(static
 LOWRANK_INLINE IVec iota() { return {_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}; }
 
 // --- memory ---
-LOWRANK_INLINE __mmask16 lanes_below(int64_t n) {
-  return static_cast<__mmask16>(n >= kWidth ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u);
-}
+LOWRANK_INLINE __mmask16 lanes_below(int64_t n) { return static_cast<__mmask16>(n >= kWidth ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
 LOWRANK_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 LOWRANK_INLINE Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(lanes_below(n), p)}; }
 LOWRANK_INLINE void store(float* p, Vec x) { _mm512_storeu_ps(p, x.v); }
@@ -71,16 +69,16 @@ LOWRANK_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
-LOWRANK_INLINE Vec root(Vec a) { return {_mm512_maskz_sqrt_ps(0xffff, a.v)}; }
+LOWRANK_INLINE Vec root(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 LOWRANK_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 LOWRANK_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
 LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
-LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm512_maskz_min_ps(0xffff, a.v, b.v)}; }
-LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
+LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec absolute(Vec a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
 }
-LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_maskz_roundscale_ps(0xffff, a.v, _MM_FROUND_TO_NEAREST_INT)}; }
+LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT)}; }
 
 // --- comparisons ---
 LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
@@ -88,34 +86,34 @@ LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
 
 // --- integers ---
-LOWRANK_INLINE IVec to_int(Vec a) { return {_mm512_maskz_cvtps_epi32(0xffff, a.v)}; }
-LOWRANK_INLINE Vec to_float(IVec a) { return {_mm512_maskz_cvtepi32_ps(0xffff, a.v)}; }
+LOWRANK_INLINE IVec to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }
+LOWRANK_INLINE Vec to_float(IVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec bit_xor(IVec a, IVec b) { return {_mm512_xor_si512(a.v, b.v)}; }
 template <int n>
 LOWRANK_INLINE IVec shift_left(IVec a) {
-  return {_mm512_maskz_slli_epi32(0xffff, a.v, n)};
+  return {_mm512_slli_epi32(a.v, n)};
 }
 template <int n>
 LOWRANK_INLINE IVec shift_right(IVec a) {
-  return {_mm512_maskz_srli_epi32(0xffff, a.v, n)};
+  return {_mm512_srli_epi32(a.v, n)};
 }
 template <int n>
 LOWRANK_INLINE IVec shift_right_signed(IVec a) {
-  return {_mm512_maskz_srai_epi32(0xffff, a.v, n)};
+  return {_mm512_srai_epi32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
 
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {
-  const __m512i even = _mm512_maskz_mul_epu32(0xff, a.v, b.v);
-  const __m512i odd = _mm512_maskz_mul_epu32(0xff, _mm512_maskz_srli_epi64(0xff, a.v, 32), _mm512_maskz_srli_epi64(0xff, b.v, 32));
-  low = {_mm512_mask_blend_epi32(0xaaaa, even, _mm512_maskz_slli_epi64(0xff, odd, 32))};
-  high = {_mm512_mask_blend_epi32(0xaaaa, _mm512_maskz_srli_epi64(0xff, even, 32), odd)};
+  const __m512i even = _mm512_mul_epu32(a.v, b.v);
+  const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), _mm512_srli_epi64(b.v, 32));
+  low = {_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32))};
+  high = {_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd)};
 }
 
 // --- across lanes ---
-LOWRANK_INLINE __m256 upper_half(Vec a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 1); }
+LOWRANK_INLINE __m256 upper_half(Vec a) { return _mm512_extractf32x8_ps(a.v, 1); }
 
 LOWRANK_INLINE float reduce_add(Vec a) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), upper_half(a));
@@ -131,8 +129,8 @@ LOWRANK_INLINE float reduce_max(Vec a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-LOWRANK_INLINE __m512 low_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpacklo_ps(0xffff, a, b); }
-LOWRANK_INLINE __m512 high_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpackhi_ps(0xffff, a, b); }
+LOWRANK_INLINE __m512 low_pairs(__m512 a, __m512 b) { return _mm512_unpacklo_ps(a, b); }
+LOWRANK_INLINE __m512 high_pairs(__m512 a, __m512 b) { return _mm512_unpackhi_ps(a, b); }
 
 LOWRANK_INLINE void transpose(Vec (&r)[kWidth]) {
   __m512 t[16], u[16];
@@ -142,19 +140,19 @@ LOWRANK_INLINE void transpose(Vec (&r)[kWidth]) {
   }
   // u[4g + j]: in each quarter q, column 4q + j of the rows 4g .. 4g+3.
   for (int g = 0; g < 4; ++g) {
-    u[4 * g] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g], t[4 * g + 2], 0x44);
-    u[4 * g + 1] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g], t[4 * g + 2], 0xee);
-    u[4 * g + 2] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g + 1], t[4 * g + 3], 0x44);
-    u[4 * g + 3] = _mm512_maskz_shuffle_ps(0xffff, t[4 * g + 1], t[4 * g + 3], 0xee);
+    u[4 * g] = _mm512_shuffle_ps(t[4 * g], t[4 * g + 2], 0x44);
+    u[4 * g + 1] = _mm512_shuffle_ps(t[4 * g], t[4 * g + 2], 0xee);
+    u[4 * g + 2] = _mm512_shuffle_ps(t[4 * g + 1], t[4 * g + 3], 0x44);
+    u[4 * g + 3] = _mm512_shuffle_ps(t[4 * g + 1], t[4 * g + 3], 0xee);
   }
   for (int j = 0; j < 4; ++j) {
-    const __m512 even01 = _mm512_maskz_shuffle_f32x4(0xffff, u[j], u[j + 4], 0x88), odd01 = _mm512_maskz_shuffle_f32x4(0xffff, u[j], u[j + 4], 0xdd);
-    const __m512 even23 = _mm512_maskz_shuffle_f32x4(0xffff, u[j + 8], u[j + 12], 0x88);
-    const __m512 odd23 = _mm512_maskz_shuffle_f32x4(0xffff, u[j + 8], u[j + 12], 0xdd);
-    r[j].v = _mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0x88);
-    r[j + 4].v = _mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0x88);
-    r[j + 8].v = _mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0xdd);
-    r[j + 12].v = _mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0xdd);
+    const __m512 even01 = _mm512_shuffle_f32x4(u[j], u[j + 4], 0x88), odd01 = _mm512_shuffle_f32x4(u[j], u[j + 4], 0xdd);
+    const __m512 even23 = _mm512_shuffle_f32x4(u[j + 8], u[j + 12], 0x88);
+    const __m512 odd23 = _mm512_shuffle_f32x4(u[j + 8], u[j + 12], 0xdd);
+    r[j].v = _mm512_shuffle_f32x4(even01, even23, 0x88);
+    r[j + 4].v = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
+    r[j + 8].v = _mm512_shuffle_f32x4(even01, even23, 0xdd);
+    r[j + 12].v = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
   }
 }
 
@@ -163,14 +161,14 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
   const __m512 w2 = _mm512_castsi512_ps(w[2].v), w3 = _mm512_castsi512_ps(w[3].v);
   const __m512 a = low_pairs(w0, w1), b = high_pairs(w0, w1), c = low_pairs(w2, w3), d = high_pairs(w2, w3);
   // q[j]: quarter q holds lane 4q + j of all four words.
-  const __m512 q0 = _mm512_maskz_shuffle_ps(0xffff, a, c, 0x44), q1 = _mm512_maskz_shuffle_ps(0xffff, a, c, 0xee);
-  const __m512 q2 = _mm512_maskz_shuffle_ps(0xffff, b, d, 0x44), q3 = _mm512_maskz_shuffle_ps(0xffff, b, d, 0xee);
-  const __m512 even01 = _mm512_maskz_shuffle_f32x4(0xffff, q0, q1, 0x88), odd01 = _mm512_maskz_shuffle_f32x4(0xffff, q0, q1, 0xdd);
-  const __m512 even23 = _mm512_maskz_shuffle_f32x4(0xffff, q2, q3, 0x88), odd23 = _mm512_maskz_shuffle_f32x4(0xffff, q2, q3, 0xdd);
-  w[0].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0x88));
-  w[1].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0x88));
-  w[2].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, even01, even23, 0xdd));
-  w[3].v = _mm512_castps_si512(_mm512_maskz_shuffle_f32x4(0xffff, odd01, odd23, 0xdd));
+  const __m512 q0 = _mm512_shuffle_ps(a, c, 0x44), q1 = _mm512_shuffle_ps(a, c, 0xee);
+  const __m512 q2 = _mm512_shuffle_ps(b, d, 0x44), q3 = _mm512_shuffle_ps(b, d, 0xee);
+  const __m512 even01 = _mm512_shuffle_f32x4(q0, q1, 0x88), odd01 = _mm512_shuffle_f32x4(q0, q1, 0xdd);
+  const __m512 even23 = _mm512_shuffle_f32x4(q2, q3, 0x88), odd23 = _mm512_shuffle_f32x4(q2, q3, 0xdd);
+  w[0].v = _mm512_castps_si512(_mm512_shuffle_f32x4(even01, even23, 0x88));
+  w[1].v = _mm512_castps_si512(_mm512_shuffle_f32x4(odd01, odd23, 0x88));
+  w[2].v = _mm512_castps_si512(_mm512_shuffle_f32x4(even01, even23, 0xdd));
+  w[3].v = _mm512_castps_si512(_mm512_shuffle_f32x4(odd01, odd23, 0xdd));
 }
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---

@@ -49,10 +49,10 @@ LOWRANK_INLINE void prefetch(const void* p) { avx2::prefetch(p); }
   LOWRANK_INLINE Vec name(Vec x, Vec y, Vec z) { return {avx2::name(x.a, y.a, z.a), avx2::name(x.b, y.b, z.b)}; }
 #define LOWRANK_UNARY(Result, Type, name) \
   LOWRANK_INLINE Result name(Type x) { return {avx2::name(x.a), avx2::name(x.b)}; }
-#define LOWRANK_SHIFT(name)                                   \
-  template <int n>                                            \
-  LOWRANK_INLINE IVec name(IVec x) {                          \
-    return {avx2::name<n>(x.a), avx2::name<n>(x.b)};          \
+#define LOWRANK_SHIFT(name)                          \
+  template <int n>                                   \
+  LOWRANK_INLINE IVec name(IVec x) {                 \
+    return {avx2::name<n>(x.a), avx2::name<n>(x.b)}; \
   }
 LOWRANK_BINARY(Vec, Vec, add)
 LOWRANK_BINARY(Vec, Vec, sub)

@@ -4,8 +4,8 @@ namespace lowrank::scalar {
 
 void fill_table(KernelTable& table) {
 #define K(name, ...) table.name = name;
-#define S(name, ...)  \
-  table.name = name;  \
+#define S(name, ...) \
+  table.name = name; \
   table.name##_scratch = name##_scratch;
 #include "kernels/kernels.def"
 #undef K

@@ -5,8 +5,8 @@
 namespace lowrank::scalar {
 
 #define K(name, ...) Status name(Context&, __VA_ARGS__);
-#define S(name, ...)                   \
-  Status name(Context&, __VA_ARGS__);  \
+#define S(name, ...)                  \
+  Status name(Context&, __VA_ARGS__); \
   int64_t name##_scratch(int threads, __VA_ARGS__);
 #include "kernels/kernels.def"
 #undef K

@@ -15,7 +15,8 @@ Status linear_backward(Context& ctx, Out dx, Out dw, Out dbias, In dy, In x, In 
   Status status;
   if (dx) status = product_nn(ctx, dx, dy, w, 1.0f, false);
   if (dw && status.ok()) status = product_tn(ctx, dw, dy, x, 1.0f);
-  if (dbias && status.ok()) status = column_sums(ctx, dbias, dy.rows, 1.0f, [&](int64_t r, int64_t c) { return dy.row<const float>(r)[c]; });
+  if (dbias && status.ok())
+    status = column_sums(ctx, dbias, dy.rows, 1.0f, [&](int64_t r, int64_t c) { return dy.row<const float>(r)[c]; });
   return status;
 }
 

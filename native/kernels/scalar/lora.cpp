@@ -78,8 +78,8 @@ int64_t lora_forward_scratch(int, Out, Out h, In x, In, In, In a, In m, In, In, 
 }
 
 // dh = scale dy b; db = scale dy^T (h m); dm = h^T dh; da = (dh m^T)^T drop(x); dx = dy w + drop'((dh m^T) a); dbias = column sums of dy
-Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In dy, In x, In w, In a, In m, In b, In h, In record, f32 scale,
-                     f32 p, u64 site) {
+Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In dy, In x, In w, In a, In m, In b, In h, In record,
+                     f32 scale, f32 p, u64 site) {
   Scratch scratch(ctx.scratch);
   const BackwardBuffers t(scratch, da, db, x, a, m, h, p);
   Status status = product_nn(ctx, t.dh, dy, b, scale, false);
@@ -95,7 +95,8 @@ Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In
   if (dx && status.ok()) status = product_nn(ctx, dx, t.dhm, a, 1.0f, false);
   if (dx && p > 0 && status.ok()) status = drop(ctx, dx, dx, record_of(record), p, site);
   if (dx && status.ok()) status = product_nn(ctx, dx, dy, w, 1.0f, true);
-  if (dbias && status.ok()) status = column_sums(ctx, dbias, dy.rows, 1.0f, [&](int64_t r, int64_t c) { return dy.row<const float>(r)[c]; });
+  if (dbias && status.ok())
+    status = column_sums(ctx, dbias, dy.rows, 1.0f, [&](int64_t r, int64_t c) { return dy.row<const float>(r)[c]; });
   return status;
 }
 

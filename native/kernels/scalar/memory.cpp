@@ -7,9 +7,8 @@
 namespace lowrank::scalar {
 
 Status fill(Context& ctx, Out y, f32 value) {
-  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-    std::fill(y.row<float>(r) + begin, y.row<float>(r) + end, value);
-  });
+  return for_each_span(ctx, y.rows, y.cols,
+                       [&](int64_t r, int64_t begin, int64_t end) { std::fill(y.row<float>(r) + begin, y.row<float>(r) + end, value); });
 }
 
 Status copy(Context& ctx, Out y, In x) {

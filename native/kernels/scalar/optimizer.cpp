@@ -75,12 +75,13 @@ Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 dec
   if (step.halted) return {};
   const double rate = step.learning_rate, decay = step.weight_decay;
   const float step_size = static_cast<float>(rate / step.bias_correction1), root = std::sqrt(step.bias_correction2);
-  const float shrink = static_cast<float>(1 - rate * decay), added = step.weight_decay;
+  const float lost = static_cast<float>(rate * decay), added = step.weight_decay;
   float *weights = w.row<float>(0), *first = m.row<float>(0), *second = v.row<float>(0);
   const float* gradients = grad.row<const float>(0);
   return update(ctx, w.cols, [&](int64_t i) {
     float g = step.clip_factor * gradients[i];
-    if (i < decayed && decoupled) weights[i] *= shrink;
+    // Not w *= 1 - lr decay: that factor, rounded, is off by the same 3e-8 in every step.
+    if (i < decayed && decoupled) weights[i] -= lost * weights[i];
     if (i < decayed && !decoupled) g += added * weights[i];
     first[i] += rate1 * (g - first[i]);
     second[i] += rate2 * (g * g - second[i]);

@@ -9,9 +9,8 @@ namespace lowrank::scalar {
 Status uniform(Context& ctx, Out y, u64 seed, u64 site, f32 low, f32 high) {
   const uint32_t place = static_cast<uint32_t>(site);
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-    for_each_word(r * y.cols + begin, end - begin, seed, 0, 0, place, [&](int64_t i, uint32_t word) {
-      y.row<float>(r)[begin + i] = low + (high - low) * unit_float(word);
-    });
+    for_each_word(r * y.cols + begin, end - begin, seed, 0, 0, place,
+                  [&](int64_t i, uint32_t word) { y.row<float>(r)[begin + i] = low + (high - low) * unit_float(word); });
   });
 }
 

@@ -15,7 +15,7 @@ namespace lowrank::scalar {
 namespace {
 
 constexpr int kMaxSweeps = 60;
-constexpr int64_t kBlock = 8;  // rows that meet another block's together
+constexpr int64_t kBlock = 8;          // rows that meet another block's together
 constexpr double kOrthogonal = 1e-12;  // rows whose cosine is below this count as orthogonal; results are rounded to f32
 constexpr double kZero = 1e-20;        // singular values below this part of the largest have no direction of their own
 

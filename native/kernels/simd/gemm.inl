@@ -63,7 +63,8 @@ struct Block {
 
 /// Packs panels [first, first + count) of one side, from all segments that the block of K touches.
 template <int64_t Width>
-void pack_panels(const Block& block, bool side_a, int64_t matrix, int64_t first, int64_t count, int64_t outer0, int64_t outer, float* panels) {
+void pack_panels(const Block& block, bool side_a, int64_t matrix, int64_t first, int64_t count, int64_t outer0, int64_t outer,
+                 float* panels) {
   const int64_t begin = first * Width, end = lesser(outer, begin + count * Width);
   int64_t segment_begin = 0;
   for (const Segment& s : block.p->segments) {
@@ -105,7 +106,8 @@ void multiply_block_tile(const Block& block, int64_t task) {
   const int64_t row_begin = down * block.tile_rows, row_end = lesser(block.rows, row_begin + block.tile_rows);
   const int64_t col_begin = across * block.tile_cols, col_end = lesser(block.cols, col_begin + block.tile_cols);
   const Factor& a = p.segments[0].a;
-  const float* a_in_place = reinterpret_cast<const float*>(a.data) + (block.batch0 + matrix) * a.batch_stride + block.row0 * a.ld + block.k0;
+  const float* a_in_place =
+      reinterpret_cast<const float*>(a.data) + (block.batch0 + matrix) * a.batch_stride + block.row0 * a.ld + block.k0;
   const float* packed_a = block.a + matrix * block.plan->a_floats;
   const float* packed_b = block.b + matrix * block.plan->b_floats;
   float* c = p.c + (block.batch0 + matrix) * p.c_batch_stride + block.row0 * p.ldc + block.col0;

@@ -49,8 +49,8 @@ struct LoraForward {
 };
 
 /// The steps of a forward pass. With `base` null it only counts bytes; with p > 0 the record is read when there is memory.
-void plan_forward(LoraForward& f, std::byte* base, const View& y, const View& h, const View& x, const View& w, const View& bias, const View& a,
-                  const View& m, const View& b, const View& record, float p, uint64_t site) {
+void plan_forward(LoraForward& f, std::byte* base, const View& y, const View& h, const View& x, const View& w, const View& bias,
+                  const View& a, const View& m, const View& b, const View& record, float p, uint64_t site) {
   Scratch scratch{base};
   f.h = h ? h : matrix_of(scratch.take(x.rows * a.rows), x.rows, a.rows);
   f.u = matrix_of(scratch.take(x.rows * a.rows), x.rows, a.rows);
@@ -116,7 +116,8 @@ void plan_backward(LoraBackward& f, std::byte* base, const View& dx, const View&
       append(f.for_dx, f.adapter_dx.segments[0]);
     }
   }
-  for (const Product* product : {&f.for_da, &f.for_db, &f.for_dm, &f.for_dx, &f.adapter_dx}) shared = greater(shared, product_scratch(*product));
+  for (const Product* product : {&f.for_da, &f.for_db, &f.for_dm, &f.for_dx, &f.adapter_dx})
+    shared = greater(shared, product_scratch(*product));
   f.shared = base ? base + scratch.used : nullptr;
   f.bytes = scratch.used + shared;
 }
@@ -131,8 +132,8 @@ Status backward_dx(Context& ctx, const LoraBackward& f, const View& dx, float p)
   return status.ok() ? compute(ctx, f.for_dx, f.shared) : status;
 }
 
-Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In dy, In x, In w, In a, In m, In b, In h, In record, f32 scale,
-                     f32 p, u64 site) {
+Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In dy, In x, In w, In a, In m, In b, In h, In record,
+                     f32 scale, f32 p, u64 site) {
   LoraBackward f;
   plan_backward(f, ctx.scratch, dx, da, dm, db, dy, x, w, a, m, b, h, record, p, site);
   Status status;

@@ -48,7 +48,8 @@ LOWRANK_INLINE Vec exp(Vec x) {
   return scale_by_power(add(broadcast(1.0f), e.fraction), e.exponent);
 }
 
-/// sigmoid(x + low) is tail / denominator on the left and 1 / denominator on the right, with tail = exp(-|x + low|), denominator = 1 + tail.
+/// sigmoid(x + low) is tail / denominator on the left and 1 / denominator on the right, with tail = exp(-|x + low|), denominator = 1 +
+/// tail.
 struct Sigmoid {
   Exp tail;
   Vec denominator;

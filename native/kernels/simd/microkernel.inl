@@ -4,9 +4,9 @@ constexpr int64_t kTileCols = kTileVecs * kWidth;
 
 struct TileCall {
   int64_t k;
-  const float* a;   // packed: element (row, k) at a[k * kTileRows + row]; in place: at a[row * lda + k]
-  int64_t lda;      // in place only
-  const float* b;   // packed: element (k, column) at b[k * kTileCols + column]
+  const float* a;  // packed: element (row, k) at a[k * kTileRows + row]; in place: at a[row * lda + k]
+  int64_t lda;     // in place only
+  const float* b;  // packed: element (k, column) at b[k * kTileCols + column]
   float* c;
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
@@ -23,9 +23,7 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
     prefetch(t.c + r * t.ldc + lesser(t.cols, Vecs * kWidth) - 1);
   }
   Vec sum[Rows][Vecs];
-  LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
-    LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero();
-  }
+  LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
   LOWRANK_UNROLL(4) for (int64_t k = 0; k < t.k; ++k) {
     Vec column[Vecs];
     LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);

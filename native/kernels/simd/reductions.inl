@@ -64,8 +64,9 @@ float tree_sum(const T& terms, int64_t n) {
 
 /// y[r] = factor * sum of x[r, :]
 Status sum_cols(Context& ctx, Out y, In x, f32 factor) {
-  return for_each_row(ctx, x.rows, x.cols,
-                      [&](int64_t r) { *y.row<float>(r) = factor * tree_sum(Terms{x.row<const float>(r), nullptr}, x.cols); });
+  return for_each_row(ctx, x.rows, x.cols, [&](int64_t r) {
+    *y.row<float>(r) = factor * tree_sum(Terms{x.row<const float>(r), nullptr}, x.cols);
+  });
 }
 
 // --- sums down the columns ---

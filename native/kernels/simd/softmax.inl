@@ -90,9 +90,7 @@ Status cross_entropy_forward(Context& ctx, Out loss, Out lse, Out count, In logi
   for (int64_t first = 0; first < logits.rows; first += kRows) {
     float losses[kRows];
     const int64_t rows = lesser(kRows, logits.rows - first);
-    const auto row = [&](int64_t i) {
-      losses[i] = row_loss(lse, logits, *labels.row<const int32_t>(first + i), ignore, first + i);
-    };
+    const auto row = [&](int64_t i) { losses[i] = row_loss(lse, logits, *labels.row<const int32_t>(first + i), ignore, first + i); };
     const Status status = for_each_row(ctx, rows, logits.cols, row);
     if (!status.ok()) return status;
     for (int64_t i = 0; i < rows; ++i) counted += *labels.row<const int32_t>(first + i) != ignore;

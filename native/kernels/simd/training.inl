@@ -68,7 +68,7 @@ Status update(Context& ctx, int64_t n, int64_t decayed, const Body& body) {
 struct AdamStep {
   float *w, *m, *v;
   const float* grad;
-  float clip, step_size, root, shrink, decay, rate1, rate2, eps;
+  float clip, step_size, root, lost, decay, rate1, rate2, eps;
   bool decoupled;
 };
 
@@ -77,7 +77,7 @@ LOWRANK_INLINE void adam_vector(const AdamStep& s, int64_t i, int64_t lanes, boo
   Vec w = all ? load(s.w + i) : load_first(s.w + i, lanes), m = all ? load(s.m + i) : load_first(s.m + i, lanes);
   Vec v = all ? load(s.v + i) : load_first(s.v + i, lanes);
   Vec g = mul(broadcast(s.clip), all ? load(s.grad + i) : load_first(s.grad + i, lanes));
-  if (decays && s.decoupled) w = mul(w, broadcast(s.shrink));
+  if (decays && s.decoupled) w = sub(w, mul(broadcast(s.lost), w));
   if (decays && !s.decoupled) g = add(g, mul(broadcast(s.decay), w));
   m = add(m, mul(broadcast(s.rate1), sub(g, m)));
   v = add(v, mul(broadcast(s.rate2), sub(mul(g, g), v)));
@@ -106,7 +106,7 @@ Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 dec
   AdamStep s;
   s.w = w.row<float>(0), s.m = m.row<float>(0), s.v = v.row<float>(0), s.grad = grad.row<const float>(0);
   s.clip = step.clip_factor, s.decay = step.weight_decay, s.rate1 = rate1, s.rate2 = rate2, s.eps = eps, s.decoupled = decoupled;
-  s.step_size = static_cast<float>(rate / step.bias_correction1), s.shrink = static_cast<float>(1 - rate * decay);
+  s.step_size = static_cast<float>(rate / step.bias_correction1), s.lost = static_cast<float>(rate * decay);
   s.root = sqrtf(step.bias_correction2);
   return update(ctx, w.cols, decayed, [&](int64_t begin, int64_t end, bool decays) { adam_span(s, begin, end, decays); });
 }
