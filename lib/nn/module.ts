@@ -1,8 +1,8 @@
 /** @file Module: the base class of models. Parameters and child modules are found by the names of the fields that hold them. */
 import { Parameter } from "../autograd/parameter.js";
 import { siteOf } from "../autograd/randomness.js";
-import { engine } from "../native/engine.js";
 import { LowrankError, nearest } from "../native/errors.js";
+import { constant } from "./init.js";
 import { type LoadOptions, loadParameters, saveParameters } from "./module-file.js";
 
 /**
@@ -79,7 +79,7 @@ export abstract class Module {
 
   /** Fills one parameter of this module. The default is zeros. Overridden by modules that know better. */
   protected initializeParameter(_name: string, parameter: Parameter, _random: RandomSource): void {
-    engine().kernels.fill(parameter.target(), 0);
+    constant(parameter, 0);
   }
 
   /** Told where this module stands in the model that is initialized or loaded. */

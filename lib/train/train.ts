@@ -18,6 +18,8 @@ import { scheduleFactor } from "./schedule.js";
 /** What can be trained: anything with parameters by name. */
 export interface Trainable {
   parameters(): ReadonlyMap<string, Parameter>;
+  /** Throws when the target cannot be trained as it is (an adapter that is disabled, merged or detached). */
+  requireTrainable?(): void;
 }
 
 /**
@@ -105,6 +107,7 @@ function parametersOf(target: Trainable | readonly Trainable[]): ReadonlyMap<str
   targets.forEach((one, i) => {
     if (typeof one?.parameters !== "function")
       throw new LowrankError("BAD_ARGUMENT", "train: the target is a module, an adapter, or an array of them");
+    one.requireTrainable?.();
     for (const [name, parameter] of one.parameters()) all.set(targets.length > 1 ? `${i}.${name}` : name, parameter);
   });
   if (all.size === 0) throw new LowrankError("BAD_ARGUMENT", "train: the target has no parameters");

@@ -221,7 +221,7 @@ function crcBitByBit(bytes: Uint8Array): number {
 
 describe("text of numbers", () => {
   it("shows numbers as people read them", () => {
-    expect([0, 1875, 0.0213456, 1e-7, 12345678, -3.14159, 2.5].map(short)).toEqual(["0", "1,875", "0.0213", "1e-7", "1.23e+7", "-3.14", "2.5"]);
+    expect([0, 1875, 0.0213456, 1e-7, 12345678, -3.17159, 2.5].map(short)).toEqual(["0", "1,875", "0.0213", "1e-7", "1.23e+7", "-3.17", "2.5"]);
     expect([0, 0.9973, 1, Number.NaN, undefined].map(percent)).toEqual(["0.0\u202f%", "99.7\u202f%", "100.0\u202f%", "–", "–"]);
     expect([0, 999, 1000, 42612, 814321, 3.2e9, 5e12].map(fileSize)).toEqual(
       ["0 B", "999 B", "1 kB", "42.6 kB", "814 kB", "3.2 GB", "5000 GB"].map((s) => s.replace(" ", "\u202f")),
