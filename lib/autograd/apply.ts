@@ -2,7 +2,7 @@
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import type { AnyOp } from "../ops/op.js";
-import { type ArgumentSpec, bind, shapeOf } from "../ops/signature.js";
+import { type ArgumentSpec, type Bindings, bind, shapeOf } from "../ops/signature.js";
 import type { DType } from "../tensor/dtype.js";
 import { shapeText } from "../tensor/shape.js";
 import { checkTensor, empty, type Tensor } from "../tensor/tensor.js";
@@ -43,13 +43,13 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
   const wanted = wantedInputs(op, present, recording);
 
   const temporary: Tensor[] = [];
+  let y: Tensor | undefined;
   try {
     const first = present[0]?.[1];
     const alias = first !== undefined ? op.alias?.(first, settings, shape) : undefined;
     const operands = alias === undefined ? packOperands(op, present, temporary) : present;
-    const y = alias ?? empty(shape, dtype);
-    const saves = alias === undefined ? op.parsed.saves.map((spec) => [spec.name, empty(shapeOf(spec, bindings), "f32")] as const) : [];
-    temporary.push(...saves.map(([, tensor]) => tensor));
+    y = alias ?? empty(shape, dtype);
+    const saves = alias === undefined ? makeSaves(op, bindings, temporary) : [];
     const named = new Map<string, Tensor>([...operands, [output.name, y], ...saves]);
     if (alias === undefined) op.forward(engine().kernels, Object.fromEntries(named), settings);
     if (recording !== undefined && wanted.length > 0) {
@@ -58,9 +58,20 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
       recording.push(new OpNode(op, settings, y.id, output.name, wanted, keep));
     }
     return y;
+  } catch (error) {
+    y?.dispose();
+    throw error;
   } finally {
     for (const tensor of temporary) tensor.dispose();
   }
+}
+
+function makeSaves(op: AnyOp, bindings: Bindings, temporary: Tensor[]): (readonly [string, Tensor])[] {
+  return op.parsed.saves.map((spec) => {
+    const save = empty(shapeOf(spec, bindings), "f32");
+    temporary.push(save);
+    return [spec.name, save] as const;
+  });
 }
 
 function checkInputs(op: AnyOp, inputs: Inputs): [string, Tensor][] {

@@ -14,6 +14,8 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
   readonly dtype: D;
   /** Whether `valueAndGrad` computes a gradient for it. Only f32 parameters can be trained. */
   trainable: boolean;
+  /** Whether it was made of a tensor; `initialize` then leaves it alone. */
+  readonly given: boolean;
   /** Whether a gradient was ever computed for it. @internal */
   touched = false;
   /** What `valueAndGrad` has added up since it was last cleared. */
@@ -29,6 +31,7 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
     this.shape = given === undefined ? (Object.freeze([...(source as readonly number[])]) as Sizes<S>) : given.shape;
     this.dtype = given?.dtype ?? (dtype as D);
     this.trainable = this.dtype === "f32";
+    this.given = given !== undefined;
     if (given !== undefined) {
       this.assign(given);
       given.dispose();

@@ -68,15 +68,13 @@ export class Tape {
     try {
       for (let node = this.nodes.pop(); node !== undefined; node = this.nodes.pop()) {
         const dy = gradients.get(node.output);
-        if (dy !== undefined) {
-          gradients.delete(node.output);
-          try {
-            node.backward(dy, give);
-          } finally {
-            dy.dispose();
-          }
+        gradients.delete(node.output);
+        try {
+          if (dy !== undefined) node.backward(dy, give);
+        } finally {
+          dy?.dispose();
+          node.release();
         }
-        node.release();
       }
     } catch (error) {
       for (const gradient of gradients.values()) gradient.dispose();
@@ -160,11 +158,13 @@ export class OpNode implements TapeNode {
       kept.check(this.op.name);
       views[kept.name] = kept;
     }
-    const made = outsideScopes(() => this.wanted.map(({ shape }) => empty(shape, "f32")));
-    this.wanted.forEach(({ name }, i) => {
-      views[`d${name}`] = made[i] as Tensor;
-    });
+    const made: Tensor[] = [];
     try {
+      for (const { name, shape } of this.wanted) {
+        const gradient = outsideScopes(() => empty(shape, "f32"));
+        made.push(gradient);
+        views[`d${name}`] = gradient;
+      }
       this.op.backward?.(engine().kernels, views, this.params);
     } catch (error) {
       for (const gradient of made) gradient.dispose();

@@ -77,9 +77,9 @@ export abstract class Module {
     return this;
   }
 
-  /** Fills one parameter of this module. The default is zeros. Overridden by modules that know better. */
+  /** Fills one parameter of this module. The default is zeros, and nothing for one that was made of a tensor. Overridden by modules that know better. */
   protected initializeParameter(_name: string, parameter: Parameter, _random: RandomSource): void {
-    constant(parameter, 0);
+    if (!parameter.given) constant(parameter, 0);
   }
 
   /** Told where this module stands in the model that is initialized or loaded. */

@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { add, LowrankError, type Tensor } from "../../lib/index.js";
 
 try {
-  const foreign = workerData as Tensor;
+  const foreign = (workerData as { data: Tensor }).data;
   add(foreign, foreign);
   parentPort?.postMessage({ code: "none" });
 } catch (error) {

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 
 export interface Ended {
   /** The exit code; null when a signal ended the process. */
@@ -13,11 +14,12 @@ export interface Ended {
 
 export const pathOf = (script: string): string => fileURLToPath(new URL(script, import.meta.url));
 
-/** What Node needs to run TypeScript files, in processes and in workers. */
-export const typescript = ["--import", "tsx"];
+/** A worker that runs a script of this folder with `data` as workerData.data. */
+export const startWorker = (script: string, data?: unknown): Worker =>
+  new Worker(pathOf("worker.mjs"), { workerData: { script: new URL(script, import.meta.url).href, data } });
 
 export async function runChild(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = []): Promise<Ended> {
-  const child = spawn(process.execPath, [...typescript, "--expose-gc", pathOf(script), ...args], {
+  const child = spawn(process.execPath, ["--import", "tsx", "--expose-gc", pathOf(script), ...args], {
     env: { ...process.env, NODE_OPTIONS: "", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
