@@ -11,8 +11,8 @@ import {
   dropout,
   type ErrorCode,
   gelu,
-  linear,
   LowrankError,
+  linear,
   matmul,
   memory,
   mul,
@@ -72,7 +72,7 @@ function keep<T extends { dispose(): void }>(value: T): T {
 }
 
 // The step record of random ops outside of training is made once.
-beforeAll(() => dropout(ones([1])).dispose());
+beforeAll(() => tidy(() => void dropout(ones([1]))));
 beforeEach(() => {
   before = counted();
 });
@@ -124,7 +124,7 @@ describe("an asynchronous function in a scope", () => {
 describe("a tensor of another thread", () => {
   it("is WRONG_ENVIRONMENT in a worker", async () => {
     const x = keep(ones([2]));
-    const worker = startWorker("foreign-tensor.ts", structuredClone({ ...x }));
+    const worker = startWorker("foreign-tensor.ts", x);
     const [answer] = (await once(worker, "message")) as [{ code: string; message: string; details: object }];
     await once(worker, "exit");
     expect(answer.code, JSON.stringify(answer)).toBe("WRONG_ENVIRONMENT");
