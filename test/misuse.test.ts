@@ -116,7 +116,6 @@ describe("an asynchronous function in a scope", () => {
     expect(ran, "an async function is refused before it runs").toBe(false);
     thrown(() => scope(() => Promise.resolve(ones([1000]))), "ASYNC_IN_SCOPE", name);
     thrown(() => scope(() => Promise.reject(new Error("unheard"))), "ASYNC_IN_SCOPE", name);
-    // biome-ignore lint/suspicious/noThenProperty: a thenable is what is refused
     thrown(() => scope(() => ({ then: () => undefined })), "ASYNC_IN_SCOPE", name);
   });
 });

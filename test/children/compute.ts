@@ -1,6 +1,8 @@
 /** @file A worker that computes until it is told the number of rounds, or for ever. Posts the checksum of each round. */
 import { parentPort, workerData } from "node:worker_threads";
-import { matmul, softmax, sum, tensor, tidy } from "../../lib/index.js";
+import { matmul, softmax, sum } from "../../lib/functions.js";
+import { tensor } from "../../lib/tensor/create.js";
+import { tidy } from "../../lib/tensor/scope.js";
 
 const { rounds, size } = (workerData as { data: { rounds: number; size: number } }).data;
 
