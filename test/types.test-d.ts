@@ -190,7 +190,7 @@ export function reductions(): void {
   const best = argmax(x);
   same<typeof best, Tensor<["B", "T"], "i32">>();
   // @ts-expect-error labels are i32
-  crossEntropy(x, zeros([n, n]));
+  crossEntropy(x, x);
   // @ts-expect-error the labels lack an axis
   crossEntropy(x, zeros([n], { dtype: "i32" }).as(["B"]));
   // @ts-expect-error "mean" or "sum"
@@ -232,5 +232,3 @@ export async function reading(): Promise<void> {
   // @ts-expect-error a gradient has the shape of its parameter
   weight.grad = zeros([4, 3]);
 }
-same<Tensor<["N", 784], "f32">, Tensor<["N", 785], "f32">>();
-same<Tensor<["N", any], "f32">, Tensor<["N", 785], "f32">>();

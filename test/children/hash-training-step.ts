@@ -17,7 +17,6 @@ import {
   sum,
   type Tensor,
   tensor,
-  tidy,
   transpose,
   valueAndGrad,
 } from "../../lib/index.js";
