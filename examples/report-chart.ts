@@ -169,7 +169,7 @@ function between(low: number, high: number, start: number, end: number): (value:
 function logAxis(values: readonly number[], start: number, end: number): Axis {
   const logs = values.filter((value) => value > 0).map(Math.log10);
   const { low, high } = logs.length === 0 ? { low: -1, high: 0 } : range(logs);
-  const top = Math.ceil(high - 1e-9);
+  const top = Math.min(Math.ceil(high - 1e-9), 300); // far from where a float, or a hundred times it, ends
   const bottom = Math.min(top - 1, Math.max(Math.floor(low + 1e-9), top - MOST_DECADES));
   const ticks = Array.from({ length: top - bottom + 1 }, (_, i) => Number(`1e${bottom + i}`));
   const place = (value: number): number => (value > 0 ? (Math.log10(value) - bottom) / (top - bottom) : 0);

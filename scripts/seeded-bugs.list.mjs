@@ -328,8 +328,8 @@ const typescript = [
   {
     name: "view of rows that lie apart",
     file: "lib/ops/reshape.ts",
-    find: "(x.packed || lastOf(shape) === x.cols ?",
-    replace: "(x.cols >= 0 ?",
+    find: "x.packed || lastOf(shape) === x.cols ?",
+    replace: "x.cols >= 0 ?",
     tests: op("reshape f32"),
   },
   {
