@@ -33,6 +33,8 @@ export interface SoakResult {
   /** Distinct counts of live tensors and bytes seen at step boundaries; one each when nothing leaks. */
   readonly tensors: readonly number[];
   readonly bytes: readonly number[];
+  /** What the pool took from the system between the second interval's end and the last one's. */
+  readonly reservedGrowth: number;
   /** Slope of the resident memory times the number of steps, from `warmup` on, in MB. */
   readonly rssGrowthMb: number;
   readonly rssMb: readonly [lowest: number, highest: number];
@@ -48,6 +50,7 @@ export async function soak(steps: number, every: number): Promise<SoakResult> {
   const loss = (batch: Parameters<Mlp["loss"]>[0]) => model.loss(batch);
   const counts = { tensors: new Set<number>(), bytes: new Set<number>() };
   const resident: [number, number][] = [];
+  const reserved: number[] = [];
   const warmup = Math.min(1000, Math.floor(steps / 10));
   let accuracy = Number.NaN;
   const started = performance.now();
@@ -58,6 +61,7 @@ export async function soak(steps: number, every: number): Promise<SoakResult> {
         accuracy = (await evaluate(model, test, { loss })).accuracy ?? Number.NaN;
         await model.save(file);
         (await new Mlp().load(file)).dispose();
+        reserved.push(memory().cpu.reservedBytes);
       }
       if (event.step <= 10) continue;
       const now = memory().cpu;
@@ -78,6 +82,7 @@ export async function soak(steps: number, every: number): Promise<SoakResult> {
     seconds: (performance.now() - started) / 1000,
     tensors: [...counts.tensors],
     bytes: [...counts.bytes],
+    reservedGrowth: (reserved.at(-1) ?? 0) - (reserved[1] ?? 0),
     rssGrowthMb: theilSen(resident.length > 400 ? resident.filter((_, i) => i % Math.ceil(resident.length / 400) === 0) : resident) * steps,
     rssMb: [Math.min(...sizes), Math.max(...sizes)],
     accuracy,
@@ -90,5 +95,5 @@ if (process.argv[1]?.endsWith("soak.ts")) {
   });
   const result = await soak(Number(values.steps), Number(values.every));
   console.log(values.json ? JSON.stringify(result) : result);
-  if (result.tensors.length !== 1 || result.bytes.length !== 1 || result.rssGrowthMb > 8) process.exitCode = 1;
+  if (result.tensors.length !== 1 || result.bytes.length !== 1 || result.reservedGrowth !== 0 || result.rssGrowthMb > 8) process.exitCode = 1;
 }

@@ -3,9 +3,10 @@ import { soak, theilSen } from "../bench/soak.js";
 
 describe("a long training", () => {
   it("leaves as many tensors and bytes after every step, with evaluation, save and load in between", async () => {
-    const { tensors, bytes, accuracy } = await soak(600, 100);
+    const { tensors, bytes, reservedGrowth, accuracy } = await soak(600, 100);
     expect(tensors).toHaveLength(1);
     expect(bytes).toHaveLength(1);
+    expect(reservedGrowth).toBe(0);
     expect(accuracy).toBeGreaterThan(0.9);
   });
 

@@ -68,12 +68,12 @@ void Environment::shut_down() {
 // --- buffers ----------------------------------------------------------------------------------------------------------------------
 
 double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
-  Block* block = pool_.take(bytes, fresh);
+  Block* block = pool_.take(bytes, fresh ? compute_.finished() : UINT64_MAX);
   if (block == nullptr && pool_.free_bytes() > 0) {
     compute_.drain();
     files_.drain();
     pool_.trim();
-    block = pool_.take(bytes, fresh);
+    block = pool_.take(bytes);
   }
   if (block == nullptr) return 0;
   block->state = state;

@@ -1,6 +1,7 @@
 #include "core/memory.h"
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 namespace lowrank {
@@ -24,15 +25,22 @@ int64_t Pool::capacity_for(int64_t bytes) {
   return std::max<int64_t>(64, (bytes + step - 1) / step * step);
 }
 
-Block* Pool::take(int64_t bytes, bool fresh) {
+Block* Pool::reuse(int64_t capacity, uint64_t finished) {
+  const auto found = free_.find(capacity);
+  if (found == free_.end()) return nullptr;
+  std::vector<Block*>& blocks = found->second;
+  const auto usable = std::find_if(blocks.rbegin(), blocks.rend(), [&](const Block* block) { return block->used_until <= finished; });
+  if (usable == blocks.rend()) return nullptr;
+  Block* block = *usable;
+  blocks.erase(std::next(usable).base());
+  free_bytes_ -= capacity;
+  return block;
+}
+
+Block* Pool::take(int64_t bytes, uint64_t finished) {
   const int64_t capacity = capacity_for(bytes);
-  Block* block = nullptr;
-  const auto found = fresh ? free_.end() : free_.find(capacity);
-  if (found != free_.end() && !found->second.empty()) {
-    block = found->second.back();
-    found->second.pop_back();
-    free_bytes_ -= capacity;
-  } else {
+  Block* block = reuse(capacity, finished);
+  if (block == nullptr) {
     if (!Budget::shared().reserve(capacity)) return nullptr;
     void* memory = ::operator new(static_cast<size_t>(capacity), std::align_val_t{64}, std::nothrow);
     if (memory == nullptr) {

@@ -55,8 +55,8 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// A block of at least `bytes` (64-byte aligned, contents arbitrary), or null when the budget does not allow it or the system has none.
-  /// `fresh`: memory that no earlier command can still touch, for writers outside of the stream.
-  Block* take(int64_t bytes, bool fresh = false);
+  /// `finished`: hands out only memory that the first so many commands are done with, for writers outside of the stream.
+  Block* take(int64_t bytes, uint64_t finished = UINT64_MAX);
 
   /// Gives back a block of which `bytes` were asked for, and which the first `used_until` commands of the stream may still use.
   void give_back(Block* block, int64_t bytes, uint64_t used_until);
@@ -72,6 +72,8 @@ class Pool {
   static int64_t capacity_for(int64_t bytes);
 
  private:
+  Block* reuse(int64_t capacity, uint64_t finished);
+
   std::map<int64_t, std::vector<Block*>> free_;  // by capacity
   int64_t free_bytes_ = 0;
   PoolCounters counters_;

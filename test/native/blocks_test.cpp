@@ -45,9 +45,12 @@ TEST(blocks_come_back_as_another_incarnation) {
   EXPECT(again->incarnation != incarnation);
   EXPECT(!again->state);
   pool.give_back(again, 1001, 0);
-  Block* fresh = pool.take(1000, true);
-  EXPECT(fresh != first);
-  pool.give_back(fresh, 1000, 0);
+  pool.give_back(pool.take(1000), 1000, 5);
+  Block* other = pool.take(1000, 4);
+  EXPECT(other != first);
+  EXPECT_EQUAL(pool.take(1000, 5), first);
+  pool.give_back(first, 1000, 0);
+  pool.give_back(other, 1000, 0);
 }
 
 TEST(blocks_are_counted_exactly) {

@@ -110,6 +110,20 @@ describe("Module", () => {
     linear.dispose();
   });
 
+  it("loads again and again in the same memory", async () => {
+    const file = join(folder, "again.safetensors");
+    const linear = new Linear(300, 200).initialize(1);
+    await linear.save(file);
+    const reserved: number[] = [];
+    for (let i = 0; i < 12; i++) {
+      (await new Linear(300, 200).load(file)).dispose();
+      await linear.load(file);
+      reserved.push(memory().cpu.reservedBytes);
+    }
+    expect(new Set(reserved.slice(2)).size).toBe(1);
+    linear.dispose();
+  });
+
   it("converts stored types to its own", async () => {
     const file = join(folder, "bf16.safetensors");
     const bits = Uint16Array.from([1, -2, 0.5, 3], narrowBf16);
