@@ -188,9 +188,9 @@ const simd = [
   },
   {
     name: "bias added once for each block of K",
-    file: "native/kernels/simd/gemm.inl",
-    find: "p.bias && !call.accumulate ? p.bias",
-    replace: "p.bias ? p.bias",
+    file: "native/kernels/simd/microkernel.inl",
+    find: "store(c, add(sum[r][v], t.accumulate ? load(c) : bias));",
+    replace: "store(c, add(add(sum[r][v], bias), t.accumulate ? load(c) : zero()));",
     tests: op("linear f32"),
     backend: "avx2",
   },
@@ -288,7 +288,7 @@ const typescript = [
     file: "lib/autograd/tape.ts",
     find: "engine().kernels.accumulate(before, gradient);",
     replace: "",
-    tests: op("loraLinear f32 packed"),
+    tests: ["test/misuse.test.ts", "-t", "used twice"],
   },
   {
     name: "gradients of a parameter overwritten",

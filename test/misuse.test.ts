@@ -153,6 +153,13 @@ describe("gradients", () => {
     const w = parameter([3]);
     keep(valueAndGrad(() => sum(add(scale(w.value, 2), mul(w.value, w.value)))));
     expect([...(await (w.grad as Tensor).data())]).toEqual([8]);
+    w.clearGradient();
+    const between = (): Tensor => {
+      const h = scale(w.value, 2); // made by an op: its gradients meet on the tape, not in the parameter
+      return sum(add(scale(h, 5), mul(h, h)));
+    };
+    keep(valueAndGrad(between));
+    expect([...(await (w.grad as Tensor).data())]).toEqual([2 * (5 + 2 * 6)]);
   });
 
   it("of what changed before backward are MODIFIED_BEFORE_BACKWARD", () => {
@@ -169,6 +176,16 @@ describe("gradients", () => {
       /^mul: /,
     );
     expect(error.details["op"]).toBe("mul");
+    // The walk had reached `late` and not `w`: neither keeps half a sum.
+    const late = parameter([5, 7]);
+    keep(valueAndGrad(() => sum(mul(late.value, w.value))));
+    const half = (): Tensor => {
+      const y = mul(w.value, w.value);
+      w.assign(other);
+      return sum(mul(y, late.value));
+    };
+    thrown(() => valueAndGrad(half), "MODIFIED_BEFORE_BACKWARD");
+    expect([late.grad, w.grad]).toEqual([undefined, undefined]);
     // A change that no gradient needs to know is allowed.
     keep(
       valueAndGrad(() => {

@@ -99,6 +99,9 @@ export function making(): void {
   same<(typeof c)["dtype"], "bf16">();
   // @ts-expect-error no such type
   zeros([2], { dtype: "f64" });
+  // @ts-expect-error labels are i32
+  crossEntropy(zeros([2, 3]), zeros([2]));
+  crossEntropy(zeros([2, 3]), zeros([2], { dtype: "i32" }));
   // @ts-expect-error a shape is an array
   zeros(2);
   // @ts-expect-error elements are numbers

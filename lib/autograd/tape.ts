@@ -27,6 +27,8 @@ export class Tape {
   readonly #tracked = new Set<number>();
   /** Ids of tensors that stand for leaves of a recomputed part. */
   readonly #leaves = new Set<number>();
+  /** The parameters that something recorded depends on. */
+  readonly #parameters = new Set<Parameter>();
 
   /** `wanted`: the parameters that get a gradient; undefined: every trainable one. */
   constructor(readonly wanted?: ReadonlySet<Parameter>) {}
@@ -35,7 +37,9 @@ export class Tape {
   targetOf(tensor: Tensor): Target | undefined {
     if (this.#tracked.has(tensor.id)) return tensor.id;
     const parameter = parameterOf(tensor);
-    return parameter !== undefined && this.wants(parameter) ? parameter : undefined;
+    if (parameter === undefined || !this.wants(parameter)) return undefined;
+    this.#parameters.add(parameter);
+    return parameter;
   }
 
   wants(parameter: Parameter): boolean {
@@ -53,7 +57,10 @@ export class Tape {
     this.#tracked.add(node.output);
   }
 
-  /** Walks from the end; adds to each parameter's `grad`; returns the gradients of leaves by id. Takes `seed` over. */
+  /**
+   * Walks from the end; adds to each parameter's `grad`; returns the gradients of leaves by id. Takes `seed` over. When it throws, the
+   * parameters have no gradient at all, rather than half a sum.
+   */
   walk(output: number, seed: Tensor): Map<number, Tensor> {
     const gradients = new Map<number, Tensor>([[output, seed]]);
     const give = (target: Target, gradient: Tensor): void => {
@@ -78,6 +85,7 @@ export class Tape {
       }
     } catch (error) {
       for (const gradient of gradients.values()) gradient.dispose();
+      for (const parameter of this.#parameters) parameter.clearGradient();
       throw error;
     }
     return gradients;

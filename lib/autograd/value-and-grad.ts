@@ -16,7 +16,7 @@ export interface GradientOptions {
 
 /**
  * Runs `fn` (synchronous) with recording on, and adds the gradient of its result to `grad` of every trainable parameter it depends on.
- * Everything made inside is freed, except the result.
+ * Everything made inside is freed, except the result. When the walk back throws, the parameters it depends on have no gradient afterwards.
  * @returns the loss, a tensor with one element.
  * @throws LowrankError NOT_SCALAR, NO_GRADIENT, ASYNC_IN_SCOPE, MODIFIED_BEFORE_BACKWARD.
  */

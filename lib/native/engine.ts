@@ -139,7 +139,7 @@ export class Engine {
   #bindKernels(): Kernels {
     const bound: Record<string, (...values: unknown[]) => void> = Object.create(null);
     this.description.kernels.forEach(({ name, parameters }, index) => {
-      const views = parameters.split(",").map((parameter) => /^\s*(In|Out|InOut)\s/.test(parameter));
+      const views = parameters.split(",").map((parameter) => !/^\s*(f32|i32|u64|bool)\s/.test(parameter));
       bound[name] = (...values) => {
         let at = 0;
         for (let i = 0; i < views.length; i++) {

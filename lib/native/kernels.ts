@@ -3,11 +3,11 @@ import type { View } from "./engine.js";
 
 /** The kernels of the active backend. A view that is undefined is an absent optional argument, or an output that nobody wants. */
 export interface Kernels {
-  /** y = value (f32) */
+  /** y = value */
   fill(y: View | undefined, value: number): void;
-  /** y = x, same dtype (any), same rows and cols */
+  /** y = x, same dtype, same rows and cols */
   copy(y: View | undefined, x: View | undefined): void;
-  /** y = x converted: between f32, bf16 and f16 (through f32, round to nearest even); from i32 and u8 to f32 */
+  /** y = x converted: between f32, bf16 and f16 (through f32, round to nearest even); from i32 and u8 to these */
   cast(y: View | undefined, x: View | undefined): void;
   /** batch matrices stacked by rows: x is [batch*M, N], y is [batch*N, M]; f32 */
   transpose(y: View | undefined, x: View | undefined, batch: number): void;

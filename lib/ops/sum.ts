@@ -35,9 +35,10 @@ function spread(k: Kernels, dx: View | undefined, dy: View | undefined, { axis, 
   k.broadcast(fold(dx, outer * n, inner), fold(dy, outer, inner), n, factor);
 }
 
-function reduceReference(x: Ref, axis: number | undefined, factor: number): Ref {
-  if (axis === undefined) return fromIndex([], () => factor * x.data.reduce((total, value) => total + value, 0));
+function reduceReference(x: Ref, axis: number | undefined, factorOf: (length: number) => number): Ref {
+  if (axis === undefined) return fromIndex([], () => factorOf(x.data.length) * x.data.reduce((total, value) => total + value, 0));
   const [, n, inner] = around(x.shape, axis);
+  const factor = factorOf(n);
   return fromIndex(without(x.shape, axis), (i) => {
     let total = 0;
     for (let j = 0; j < n; j++) total += at(x, (Math.floor(i / inner) * n + j) * inner + (i % inner));
@@ -69,10 +70,7 @@ function defineReduction<const N extends string>(name: N, formula: string, facto
     },
     forward: (k, { y, x }, params) => reduce(k, y, x, params, factor(params)),
     backward: (k, { dx, dy }, params) => spread(k, dx, dy, params, factor(params)),
-    reference: ({ x }, { axis }) => {
-      const resolved = resolveAxis(name, axis, x.shape);
-      return reduceReference(x, resolved, factorOf(lengthOf(x.shape, resolved)));
-    },
+    reference: ({ x }, { axis }) => reduceReference(x, resolveAxis(name, axis, x.shape), factorOf),
     tolerance: "reduction",
     cases: [{ axis: 0 }, { axis: -1 }, { axis: 1 }],
   });

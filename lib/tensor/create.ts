@@ -24,7 +24,7 @@ export function tensor<const S extends readonly number[], A extends TensorData, 
   data: A,
   shape: S,
   options: TensorOptions<D> = {},
-): Tensor<Known<S>, D> {
+): Tensor<Known<S>, NoInfer<D>> {
   checkShape(shape, "tensor");
   const dtype = (options.dtype ?? defaultDType(data)) as D;
   if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `tensor: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
@@ -38,12 +38,18 @@ export function tensor<const S extends readonly number[], A extends TensorData, 
 }
 
 /** A tensor of zeros (f32 unless told otherwise). */
-export function zeros<const S extends readonly number[], D extends DType = "f32">(shape: S, options: TensorOptions<D> = {}): Tensor<Known<S>, D> {
+export function zeros<const S extends readonly number[], D extends DType = "f32">(
+  shape: S,
+  options: TensorOptions<D> = {},
+): Tensor<Known<S>, NoInfer<D>> {
   return constant("zeros", shape, 0, options.dtype ?? ("f32" as D));
 }
 
 /** A tensor of ones (f32 unless told otherwise). */
-export function ones<const S extends readonly number[], D extends DType = "f32">(shape: S, options: TensorOptions<D> = {}): Tensor<Known<S>, D> {
+export function ones<const S extends readonly number[], D extends DType = "f32">(
+  shape: S,
+  options: TensorOptions<D> = {},
+): Tensor<Known<S>, NoInfer<D>> {
   return constant("ones", shape, 1, options.dtype ?? ("f32" as D));
 }
 

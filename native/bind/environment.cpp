@@ -141,7 +141,7 @@ const char* Environment::submit(uint32_t index, double owner_id) {
   if (who == nullptr) return "no such owner";
   const KernelInfo& info = infos[index];
   Command& command = compute_.begin();
-  if (const char* error = info.decode(*this, numbers_, command.args)) return error;
+  if (const char* error = decode(info, *this, numbers_, command.args)) return error;
   std::byte* scratch = nullptr;
   const int64_t scratch_bytes = info.scratch(active_table(), ThreadPool::shared().threads(), command.args);
   if (scratch_bytes > 0) {

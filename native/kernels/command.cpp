@@ -95,7 +95,7 @@ struct Bound {
   static_assert(sizeof(Arguments) <= Command::kArgumentBytes, "raise Command::kArgumentBytes");
 
   static const Arguments& of(const std::byte* args) { return *reinterpret_cast<const Arguments*>(args); }
-  static const char* decode(const BufferTable& buffers, const double* numbers, std::byte* args) {
+  static const char* fill(const BufferTable& buffers, const double* numbers, std::byte* args) {
     return decode_all(buffers, numbers, *new (args) Arguments);
   }
   static Status run(const KernelTable& table, Context& context, const std::byte* args) {
@@ -249,13 +249,29 @@ const char* decode_view(const BufferTable& buffers, const double*& n, View& out)
   return nullptr;
 }
 
+const char* decode(const KernelInfo& info, const BufferTable& buffers, const double* numbers, std::byte* args) {
+  if (const char* error = info.fill(buffers, numbers, args)) return error;
+  const double* n = numbers;
+  double same = -1;
+  for (const ParameterType& type : info.types) {
+    if (type.is_view && n[0] != 0) {
+      if (!type.accepts(static_cast<DType>(static_cast<int>(n[1])))) return "a view has a dtype that the kernel does not take";
+      if (type.same && same >= 0 && n[1] != same) return "two views differ in dtype";
+      if (type.same) same = n[1];
+    }
+    n += type.is_view ? 6 : 1;
+  }
+  return nullptr;
+}
+
 const std::vector<KernelInfo>& kernel_infos() {
   static const auto* infos = new std::vector<KernelInfo> {
 #define K(name, ...)                              \
   {#name,                                         \
    #__VA_ARGS__,                                  \
+   parameter_types(#__VA_ARGS__),                 \
    ArgsOf<decltype(&KernelTable::name)>::numbers, \
-   Bound<&KernelTable::name>::decode,             \
+   Bound<&KernelTable::name>::fill,               \
    Bound<&KernelTable::name>::no_scratch,         \
    Bound<&KernelTable::name>::run,                \
    Bound<&KernelTable::name>::flops,              \
@@ -263,8 +279,9 @@ const std::vector<KernelInfo>& kernel_infos() {
 #define S(name, ...)                                             \
   {#name,                                                        \
    #__VA_ARGS__,                                                 \
+   parameter_types(#__VA_ARGS__),                                \
    ArgsOf<decltype(&KernelTable::name)>::numbers,                \
-   Bound<&KernelTable::name>::decode,                            \
+   Bound<&KernelTable::name>::fill,                              \
    scratch_of<&KernelTable::name, &KernelTable::name##_scratch>, \
    Bound<&KernelTable::name>::run,                               \
    Bound<&KernelTable::name>::flops,                             \

@@ -3,6 +3,7 @@
 #pragma once
 #include "core/stream.h"
 #include "kernels/kernel_table.h"
+#include "kernels/parameter_types.h"
 
 namespace lowrank {
 
@@ -20,9 +21,10 @@ using ViewVisitor = void (*)(void* context, const View& view, Access access);
 struct KernelInfo {
   const char* name;
   const char* parameters;  // as written in kernels.def: "Out y, In x, f32 factor"
-  int numbers;             // how many numbers the arguments take
-  /// Fills `args`; returns null, or what is wrong.
-  const char* (*decode)(const BufferTable& buffers, const double* numbers, std::byte* args);
+  std::vector<ParameterType> types;
+  int numbers;  // how many numbers the arguments take
+  /// Fills `args` with no look at dtypes; `decode` is the checked way.
+  const char* (*fill)(const BufferTable& buffers, const double* numbers, std::byte* args);
   int64_t (*scratch)(const KernelTable& table, int threads, const std::byte* args);
   Status (*run)(const KernelTable& table, Context& context, const std::byte* args);
   int64_t (*flops)(const std::byte* args);
@@ -32,6 +34,10 @@ struct KernelInfo {
 /// Reads one view (six numbers: handle or 0, dtype, offset in elements, rows, cols, ld) and moves `numbers` behind it. Returns null, or
 /// what is wrong.
 const char* decode_view(const BufferTable& buffers, const double*& numbers, View& out);
+
+/// Fills `args` of a kernel from numbers. Returns null, or what is wrong: every view must name a buffer, lie inside of it and hold a dtype
+/// that the parameter accepts.
+const char* decode(const KernelInfo& info, const BufferTable& buffers, const double* numbers, std::byte* args);
 
 /// All kernels, in the order of kernels.def.
 const std::vector<KernelInfo>& kernel_infos();

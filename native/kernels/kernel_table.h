@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "kernels/parameter_types.h"
 
 namespace lowrank {
 

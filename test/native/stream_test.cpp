@@ -95,7 +95,7 @@ void Engine::kernel(Owner& owner, const char* name, const std::vector<std::pair<
   }
   EXPECT_EQUAL(static_cast<int>(numbers.size()), infos[index].numbers);
   Command& command = stream.begin();
-  const char* error = infos[index].decode(handles, numbers.data(), command.args);
+  const char* error = decode(infos[index], handles, numbers.data(), command.args);
   if (error != nullptr) test::fail(__FILE__, __LINE__, error);
   make_kernel_command(command, infos[index], &owner, nullptr);
   stream.publish();

@@ -87,8 +87,12 @@ export function casesOf(op: AnyOp): Case[] {
       const count = () => found.filter((one) => one.dtype === label && one.layout === layouts[layout]).length;
       for (let tries = 0; tries < 500 && count() < casesPerGroup; tries++)
         found.push(...list(caseOf(op, { ...randomRow(factors, random), ...group }, seed++, false)));
-      for (const params of Array.from({ length: factors["params"] as number }, (_, i) => i)) {
-        found.push(...list(caseOf(op, { ...randomRow(factors, random), ...group, params, leading: 0, count: 1 }, seed++, true)));
+      const params = Array.from({ length: factors["params"] as number }, (_, i) => i);
+      // Each named size in turn is the one above the block sizes.
+      const turns = lettersOf(op).length > 0 ? largeSizes.length : 1;
+      for (const turn of Array.from({ length: turns * params.length }, (_, i) => i)) {
+        const large = { ...randomRow(factors, random), ...group, params: turn % params.length, leading: 0, count: 1 };
+        found.push(...list(caseOf(op, large, 3000 + Math.floor(turn / params.length), true)));
       }
     }
   }
@@ -122,9 +126,9 @@ function accepts({ op, shapes, dtypes, params }: Case): boolean {
 
 /** Leading axes; for ops without named sizes also a last axis, so that they are whole shapes. */
 function leadingOf(row: Row, large: boolean): readonly number[] {
-  const leading = large ? [3] : (leadings[row["leading"] as number] as number[]);
+  if (large) return row["tail"] === undefined ? [2, 5] : [3, 6007];
+  const leading = leadings[row["leading"] as number] as number[];
   if (row["tail"] === undefined) return leading;
-  if (large) return [...leading, 6007];
   return row["tail"] === sizes.length ? leading : [...leading, sizes[row["tail"]] as number];
 }
 

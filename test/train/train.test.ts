@@ -1,15 +1,19 @@
 import { createHash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
+import { siteOf } from "../../lib/autograd/randomness.js";
 import {
   adam,
   crossEntropy,
   Dropout,
+  dropout,
   evaluate,
   Linear,
   LowrankError,
   Module,
   memory,
   mul,
+  ones,
   Parameter,
   relu,
   type StepEvent,
@@ -23,6 +27,7 @@ import {
   train,
   zeros,
 } from "../../lib/index.js";
+import { dropoutKeeps } from "../../lib/ops/reference.js";
 
 class Net extends Module {
   fc1 = new Linear(6, 8);
@@ -105,6 +110,26 @@ describe("what a step computes", () => {
     });
     whole.dispose();
     split.dispose();
+  });
+
+  it("draws the masks of each step and micro-batch from their numbers", async () => {
+    const weight = new Parameter(ones([96]));
+    const drawn: Promise<Float32Array>[] = [];
+    const loss = (x: Tensor): Tensor => {
+      const masked = dropout(x, { p: 0.5, site: "drop" });
+      drawn.push(masked.data());
+      return sum(mul(masked, weight.value));
+    };
+    const data = { length: 4, at: () => ones([96]) };
+    const target = { parameters: () => new Map([["weight", weight]]) };
+    await steps(train(target, data, { loss, optimizer: sgd({ learningRate: 0 }), accumulate: 2, seed: 5 }));
+    const masks = await Promise.all(drawn);
+    const expected = [0, 1, 2, 3].map((batch) => ({ seed: 5, step: Math.floor(batch / 2), micro: batch % 2 }));
+    masks.forEach((mask, batch) => {
+      const kept = expected.map((settings) => Array.from(mask, (_, i) => (dropoutKeeps(i, 0.5, settings, siteOf("drop")) ? 2 : 0)));
+      expect(kept.map((one) => isDeepStrictEqual(one, [...mask]))).toEqual(expected.map((_, i) => i === batch));
+    });
+    weight.dispose();
   });
 
   it("clips as torch.nn.utils.clip_grad_norm_ does", async () => {

@@ -127,23 +127,12 @@ Status fill(Context& ctx, Out y, f32 value) {
                        [&](int64_t r, int64_t begin, int64_t end) { fill_span(whole.row<float>(r) + begin, value, end - begin); });
 }
 
-LOWRANK_INLINE float number(int32_t x) { return static_cast<float>(x); }
-LOWRANK_INLINE float number(uint8_t x) { return static_cast<float>(x); }
-
 template <class To, class From>
 void cast_span(To* y, const From* x, int64_t n) {
   int64_t i = 0;
   for (; i + kWidth <= n; i += kWidth) store(y + i, load(x + i));
   if (i < n) store_first(y + i, load_first(x + i, n - i), n - i);
 }
-
-template <class From>
-void cast_integers(float* y, const From* x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = number(x[i]);
-}
-
-void cast_span(float* y, const int32_t* x, int64_t n) { cast_integers(y, x, n); }
-void cast_span(float* y, const uint8_t* x, int64_t n) { cast_integers(y, x, n); }
 
 template <class To, class From>
 Status cast_as(Context& ctx, View y, View x) {
@@ -168,10 +157,7 @@ Status cast(Context& ctx, Out y, In x) {
       return cast_from<bf16>(ctx, y, x);
     case DType::f16:
       return cast_from<f16>(ctx, y, x);
-    case DType::i32:
-      return cast_as<float, int32_t>(ctx, y, x);
-    case DType::u8:
-      return cast_as<float, uint8_t>(ctx, y, x);
+    default:
+      return scalar::cast(ctx, y, x);  // labels and pixels: never the larger part of anything
   }
-  return {};
 }

@@ -117,7 +117,7 @@ void multiply_block_tile(const Block& block, int64_t task) {
   for (int64_t j = col_begin; j < col_end; j += kTileCols) {
     call.b = packed_b + j * block.k;
     call.cols = lesser(kTileCols, col_end - j);
-    call.bias = p.bias && !call.accumulate ? p.bias + block.col0 + j : nullptr;
+    call.bias = p.bias ? p.bias + block.col0 + j : nullptr;
     for (int64_t i = row_begin; i < row_end; i += kTileRows) {
       const int64_t rows = lesser(kTileRows, row_end - i), vectors = divide_up(call.cols, kWidth);
       call.a = block.plan->a_in_place ? a_in_place + i * a.ld : packed_a + i * block.k;
