@@ -30,6 +30,7 @@ import {
   type Tensor,
   tensor,
   tidy,
+  train,
   transpose,
   valueAndGrad,
   zeros,
@@ -85,6 +86,18 @@ export function parameters(mlp: Mlp): void {
   same<typeof loss, Tensor<[], "f32">>();
   // @ts-expect-error the weight of a layer is given once
   mlp.fc1.weight = mlp.fc2.weight;
+}
+
+export function training(mlp: Mlp): void {
+  const x = zeros([n, 784]).as(["N", 784]);
+  const y = zeros([n], { dtype: "i32" }).as(["N"]);
+  // The same batch type from each kind of data; an array's `at` may give undefined and does not make the batch so.
+  train(mlp, [{ x, y }], { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
+  train(mlp, { length: 2, at: () => ({ x, y }) }, { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
+  train(mlp, { length: 2, at: async () => ({ x, y }) }, { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
+  train(mlp, new Set([{ x, y }]), { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
+  // @ts-expect-error the batch has no z
+  train(mlp, [{ x, y }], { loss: (batch) => crossEntropy(mlp.forward(batch.z), batch.y) });
 }
 
 // --- making tensors -------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import { permutation } from "./permutation.js";
 /** Data with a known length. `at` may be asynchronous, and may use the epoch (from 0) to shuffle or augment. */
 export interface IndexedData<T> {
   readonly length: number;
-  at(index: number, epoch: number): T | Promise<T>;
+  /** Undefined, which arrays give for an index that they do not have, is an error. */
+  at(index: number, epoch: number): T | undefined | Promise<T | undefined>;
 }
 
 /** What `train` and `evaluate` take: an array of batches, indexed data, or anything that can be iterated. */
@@ -66,7 +67,7 @@ export class BatchSource<T> {
     try {
       if (isIndexed(data)) {
         const order = options.shuffle ? permutation(data.length, options.seed, epoch) : (i: number) => i;
-        for (let i = 0; i < data.length; i++) yield await (data as IndexedData<T>).at(order(i), epoch);
+        for (let i = 0; i < data.length; i++) yield defined(await (data as IndexedData<T>).at(order(i), epoch), order(i));
       } else {
         yield* data as AsyncIterable<T>;
       }
@@ -93,6 +94,11 @@ export class BatchSource<T> {
       actual: count,
     });
   }
+}
+
+function defined<T>(item: T | undefined, index: number): T {
+  if (item !== undefined) return item;
+  throw new LowrankError("DATA_BAD_ITEM", `data.at(${index}) gave undefined; expected a batch for every index below data.length.`, { offset: index });
 }
 
 const isIndexed = (data: unknown): data is IndexedData<unknown> =>

@@ -380,6 +380,8 @@ describe("what a caller can get wrong", () => {
     await expect(train(net, fresh([4]), { loss: ({ x }: Batch) => net.forward(x) }).finished).rejects.toMatchObject({ code: "NOT_SCALAR" });
     await expect(train(net, fresh([4]), { loss: (async () => 1) as never }).finished).rejects.toMatchObject({ code: "ASYNC_IN_SCOPE" });
     await expect(train(net, fresh([4]), { loss: ({ x }: Batch) => sum(x) }).finished).rejects.toMatchObject({ code: "NO_GRADIENT" });
+    const holes = train(net, { length: 3, at: () => undefined }, { loss: () => zeros([]) });
+    await expect(holes.finished).rejects.toMatchObject({ code: "DATA_BAD_ITEM", message: expect.stringContaining("undefined") });
     await expect(train(net, fresh([4]), { loss: lossOf(net), count: () => 0 }).finished).rejects.toMatchObject({ code: "DATA_BAD_ITEM" });
     const wrongLabels = { length: 1, at: () => ({ x: tensor(new Float32Array(24), [4, 6]), y: tensor(Int32Array.of(0, 1, 2, 3), [4]) }) };
     const start = await hash(net);
