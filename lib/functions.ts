@@ -6,8 +6,10 @@ import { apply } from "./autograd/apply.js";
 import { currentRecord, siteOf } from "./autograd/randomness.js";
 import { LowrankError } from "./native/errors.js";
 import * as ops from "./ops/index.js";
+import { tensor } from "./tensor/create.js";
 import type { DType, WeightDType } from "./tensor/dtype.js";
-import type { Dim, Dyn, Known, Shape } from "./tensor/shape.js";
+import { type Dim, type Dyn, elementsOf, type Known, type Shape } from "./tensor/shape.js";
+import { attentionSpans, type SpanOptions } from "./tensor/spans.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 type F32<S extends Shape = Dyn> = Tensor<S, "f32">;
@@ -145,6 +147,73 @@ export interface DropoutOptions {
  */
 export const dropout = <S extends Shape = Dyn>(x: F32<S>, { p = 0.5, site = "" }: DropoutOptions = {}): F32<S> =>
   apply(ops.dropoutOp, { x }, { p, site: siteOf(site), record: currentRecord() });
+
+/**
+ * The rows of a table [V, D] at tokens [...] (i32): y[..., D] f32. The table may be stored as bf16 or f16. A token outside of 0 … V − 1 makes
+ * everything that depends on y reject with INDEX_OUT_OF_RANGE.
+ */
+export const embedding = <P extends Shape = Dyn, D extends Dim = Dyn>(
+  tokens: Tensor<P, "i32">,
+  table: Tensor<[Dim, D], WeightDType>,
+): F32<[...P, D]> => apply(ops.embeddingOp, { tokens, table });
+
+/** x / √(mean(x²) + eps) ⊙ w over the last axis (Zhang and Sennrich 2019, arXiv:1910.07467). */
+export const rmsNorm = <P extends Shape = Dyn, N extends Dim = Dyn>(
+  x: F32<[...P, N]>,
+  w: F32<[NoInfer<N>]>,
+  { eps = 1e-6 }: { readonly eps?: number } = {},
+): F32<[...P, N]> => apply(ops.rmsNormOp, { x, w }, { eps });
+
+/** silu(gate) ⊙ up (Shazeer 2020, arXiv:2002.05202). */
+export const swiglu = <S extends Shape = Dyn>(gate: F32<S>, up: F32<NoInfer<S>>): F32<S> => apply(ops.swigluOp, { gate, up });
+
+/**
+ * Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of x[..., T, H, K]: the pairs (x[i], x[i + K/2]) are turned by the angle of
+ * their position. Row p of the table [P, K] holds K/2 cosines, then K/2 sines (`ropeTable` makes it); positions[..., T] (i32) choose the row.
+ */
+export const rope = <S extends Shape = Dyn>(x: F32<S>, table: F32<[Dim, Dim]>, positions: Tensor<Dyn, "i32">): F32<S> =>
+  apply(ops.ropeOp, { x, table, positions });
+
+export interface AttentionOptions extends SpanOptions {
+  /** Factor of the scores; default 1/√K. */
+  readonly scale?: number;
+  /** The keys that each query sees, as pairs [first, end) in [..., T, 2] (i32), in place of `causal` and `window`; an empty range gives 0. */
+  readonly spans?: Tensor<Dyn, "i32">;
+}
+
+/**
+ * softmax(scale·q·kᵀ)·v for q[..., T, H, K] and k, v[..., S, G, K]; y[..., T, H, K]. Head h reads kv head ⌊h / (H/G)⌋. No T × S buffer is made.
+ * What a query sees is one range of keys: all of them, those up to its own (`causal`), a sliding `window`, or any `spans` (packed sequences,
+ * padding, a cache).
+ */
+export function attention<S extends Shape = Dyn>(q: F32<S>, k: F32, v: F32, options: AttentionOptions = {}): F32<S> {
+  const { scale: factor, spans: given, causal, window } = options;
+  if (given !== undefined) {
+    if (causal !== undefined || window !== undefined) throw new LowrankError("BAD_ARGUMENT", "attention: give either spans, or causal and window");
+    return apply(ops.attentionOp, { q, k, v, spans: given }, { scale: factor });
+  }
+  const shape: readonly number[] = q.shape;
+  const [leading, queries, keys] = [shape.slice(0, -3), shape[shape.length - 3] ?? 0, (k.shape as readonly number[])[k.shape.length - 3] ?? 0];
+  const spans = tensor(attentionSpans(elementsOf(leading), queries, keys, { causal, window }), [...leading, queries, 2]);
+  try {
+    return apply(ops.attentionOp, { q, k, v, spans }, { scale: factor });
+  } finally {
+    spans.dispose();
+  }
+}
+
+/**
+ * The cross-entropy of x[..., D]·w[V, D]ᵀ against labels [...] (i32), as `crossEntropy(linear(x, w), labels)` without ever holding all logits:
+ * rows go through in chunks, and the gradient of each chunk is formed at once. The weight may be stored as bf16 or f16 when it is frozen.
+ */
+export function linearCrossEntropy<P extends Shape = Dyn, D extends Dim = Dyn>(
+  x: F32<[...P, D]>,
+  w: Tensor<[Dim, NoInfer<D>], WeightDType>,
+  labels: Tensor<P, "i32">,
+  { reduction = "mean", ignoreIndex = -100 }: CrossEntropyOptions = {},
+): F32<[]> {
+  return apply(ops.linearCrossEntropyOp, { x, w, labels }, { reduction, ignoreIndex });
+}
 
 /** Index of the largest element of the last axis: the first of equals; NaN counts as largest. */
 export const argmax = <P extends Shape = Dyn>(x: F32<[...P, Dim]>): Tensor<P, "i32"> => apply(ops.argmaxOp, { x });

@@ -11,15 +11,16 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   tensor: ["native"],
   // Errors and file reads are in native.
   io: ["tensor", "native"],
+  text: ["io", "tensor", "native"],
   ops: ["tensor", "native"],
   autograd: ["ops", "tensor", "native"],
   functions: ["autograd", "ops", "tensor", "native"],
   // Module.save and Module.load write and read safetensors, hence io.
   nn: ["functions", "autograd", "ops", "tensor", "native", "io"],
-  models: ["nn", "functions", "autograd", "ops", "tensor", "native", "io"],
+  models: ["nn", "functions", "autograd", "ops", "tensor", "native", "io", "text"],
   lora: ["nn", "functions", "autograd", "ops", "tensor", "native", "io"],
-  train: ["models", "lora", "nn", "functions", "autograd", "ops", "tensor", "native", "io"],
-  cli: ["train", "models", "lora", "nn", "functions", "autograd", "ops", "tensor", "native", "io"],
+  train: ["models", "lora", "nn", "functions", "autograd", "ops", "tensor", "native", "io", "text"],
+  cli: ["train", "models", "lora", "nn", "functions", "autograd", "ops", "tensor", "native", "io", "text"],
 };
 
 /** Headers with a room of their own. */

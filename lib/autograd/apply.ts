@@ -49,7 +49,7 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
     const alias = first !== undefined ? op.alias?.(first, settings, shape) : undefined;
     const operands = alias === undefined ? packOperands(op, present, temporary) : present;
     y = alias ?? empty(shape, dtype);
-    const saves = alias === undefined ? makeSaves(op, bindings, temporary) : [];
+    const saves = alias === undefined ? makeSaves(op, bindings, wanted, temporary) : [];
     const named = new Map<string, Tensor>([...operands, [output.name, y], ...saves]);
     if (alias === undefined) op.forward(engine().kernels, Object.fromEntries(named), settings);
     if (recording !== undefined && wanted.length > 0) {
@@ -66,8 +66,9 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
   }
 }
 
-function makeSaves(op: AnyOp, bindings: Bindings, temporary: Tensor[]): (readonly [string, Tensor])[] {
-  return op.parsed.saves.map((spec) => {
+function makeSaves(op: AnyOp, bindings: Bindings, wanted: readonly { name: string }[], temporary: Tensor[]): (readonly [string, Tensor])[] {
+  const needed = op.parsed.saves.filter((spec) => !spec.optional || wanted.some(({ name }) => spec.name === `g${name}`));
+  return needed.map((spec) => {
     const save = empty(shapeOf(spec, bindings), "f32");
     temporary.push(save);
     return [spec.name, save] as const;

@@ -108,6 +108,70 @@ export interface Kernels {
     p: number,
     site: number,
   ): void;
+  /** y[n, D] = row tokens[n] of table[V, D], widened; tokens i32 [rows, 1]. A token outside [0, V): index_out_of_range */
+  embedding_forward(y: View | undefined, tokens: View | undefined, table: View | undefined): void;
+  /** dtable[V, D]: for each token the sum of its rows of dy, in the order of the rows */
+  embedding_backward(dtable: View | undefined, dy: View | undefined, tokens: View | undefined): void;
+  /** rstd[rows, 1] = 1 / sqrt(mean(x^2) + eps); y = x * rstd * w[1, D] */
+  rms_norm_forward(y: View | undefined, rstd: View | undefined, x: View | undefined, w: View | undefined, eps: number): void;
+  /** dx = rstd * (dy * w - x * rstd^2 * mean(dy * w * x)); dw[1, D] = column sums of dy * x * rstd */
+  rms_norm_backward(
+    dx: View | undefined,
+    dw: View | undefined,
+    dy: View | undefined,
+    x: View | undefined,
+    w: View | undefined,
+    rstd: View | undefined,
+  ): void;
+  /** y = silu(gate) * up */
+  swiglu_forward(y: View | undefined, gate: View | undefined, up: View | undefined): void;
+  swiglu_backward(dgate: View | undefined, dup: View | undefined, dy: View | undefined, gate: View | undefined, up: View | undefined): void;
+  /** table[P, K]: row p has factor * cos(p * f) for the K / 2 frequencies, then factor * sin(p * f). frequencies[2, K / 2]: f is the f64 sum of its two rows; angles, cosines and sines are f64, rounded once */
+  rope_table(table: View | undefined, frequencies: View | undefined, factor: number): void;
+  /** x is [batch*T*heads, K], positions i32 [batch*T, 1] choose the row (cos | sin) of table[P, K]; with i in [0, K / 2): y[i] = x[i] cos[i] - x[i + K / 2] sin[i];  y[i + K / 2] = x[i + K / 2] cos[i] + x[i] sin[i]; inverse: -sin, the transpose. A position outside [0, P): index_out_of_range */
+  rope(y: View | undefined, x: View | undefined, table: View | undefined, positions: View | undefined, heads: number, inverse: boolean): void;
+  /** q, y are [batch*T*heads, K], k, v are [batch*S*kv_heads, K], lse is [batch*T*heads, 1]; head h reads kv head h / (heads / kv_heads). spans i32 [batch*T, 2]: query t sees keys [first, end) (cut to [0, S)); no key: y = 0, lse = 0. p = softmax over the visible keys of scale * q k^T;  y = p v;  lse = log(sum(exp(scale * q k^T))) */
+  attention_forward(
+    y: View | undefined,
+    lse: View | undefined,
+    q: View | undefined,
+    k: View | undefined,
+    v: View | undefined,
+    spans: View | undefined,
+    batch: number,
+    heads: number,
+    kv_heads: number,
+    scale: number,
+  ): void;
+  /** delta = sum(dy y);  ds = p (dy v^T - delta);  dq = scale * ds k;  dk = scale * ds^T q;  dv = p^T dy (sums over the heads of a group) */
+  attention_backward(
+    dq: View | undefined,
+    dk: View | undefined,
+    dv: View | undefined,
+    dy: View | undefined,
+    q: View | undefined,
+    k: View | undefined,
+    v: View | undefined,
+    y: View | undefined,
+    lse: View | undefined,
+    spans: View | undefined,
+    batch: number,
+    heads: number,
+    kv_heads: number,
+    scale: number,
+  ): void;
+  /** cross_entropy_forward of x[M, D] w[V, D]^T without ever holding all logits; loss, count as there. dx[M, D] and dw[V, D] (null: not wanted) are the gradients of loss. The rows go in chunks of loss_chunk_rows. */
+  linear_cross_entropy(
+    loss: View | undefined,
+    count: View | undefined,
+    dx: View | undefined,
+    dw: View | undefined,
+    x: View | undefined,
+    w: View | undefined,
+    labels: View | undefined,
+    ignore: number,
+    mean: boolean,
+  ): void;
   /** record.loss_sum += loss[1, 1] (a non-finite loss sets halted, first_bad = -1) */
   record_loss(record: View | undefined, loss: View | undefined): void;
   /** record.grad_squares += sum of squares of grads, in a tree of fixed chunks, in f64; the first non-finite element sets halted and first_bad = base + flat index */

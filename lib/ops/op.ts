@@ -23,6 +23,17 @@ export type Compose<T> = (op: AnyOp, inputs: Readonly<Record<string, T | undefin
 /** How close a kernel must come to the float64 oracle (the bounds are in test/ops/bounds.ts). */
 export type Tolerance = "exact" | "reduction" | "flash" | "ulp";
 
+/**
+ * `below V`: indexes below the size V of the signature, and now and then the `ignoreIndex` of ops that have one. `spans S`: pairs
+ * [first, end) of indexes up to S, some of them empty.
+ */
+export type ValueRange = "normal" | "away-from-zero" | `below ${string}` | `spans ${string}`;
+
+export interface SampleSizes {
+  readonly small: readonly number[];
+  readonly large: number;
+}
+
 export interface OpDefinition<S extends string, P extends object> {
   /** The public function's name. */
   readonly name: string;
@@ -54,8 +65,10 @@ export interface OpDefinition<S extends string, P extends object> {
   /** The oracle of a fused op: the same function made of other ops. */
   readonly composed?: <T>(apply: Compose<T>, inputs: { readonly [K in InputNames<S>]: T | undefined }, params: P) => T;
   readonly tolerance: Tolerance;
-  /** Ranges of sample inputs for the generated tests; default: normal around 0. `labels`: indexes below the last size of the first input. */
-  readonly values?: Partial<Record<InputNames<S>, "normal" | "away-from-zero" | "labels">>;
+  /** Ranges of sample inputs for the generated tests; default: normal around 0. */
+  readonly values?: Partial<Record<InputNames<S>, ValueRange>>;
+  /** Sample sizes for the generated tests, where the usual ones do not fit or cost the oracle too much: small ones, and one large. */
+  readonly sizes?: Readonly<Record<string, SampleSizes>>;
   /** Parameter sets that the generated tests run, beside the defaults. */
   readonly cases?: readonly Partial<P>[];
 }
@@ -77,7 +90,7 @@ export interface AnyOp
   readonly backward?: (k: Kernels, t: Any, params: Any) => void;
   readonly reference?: (inputs: Any, params: Any) => Ref;
   readonly composed?: <T>(apply: Compose<T>, inputs: Any, params: Any) => T;
-  readonly values?: Readonly<Record<string, "normal" | "away-from-zero" | "labels" | undefined>>;
+  readonly values?: Readonly<Record<string, ValueRange | undefined>>;
 }
 
 export const defineOp = <const S extends string, P extends object>(op: OpDefinition<S, P>): Op<S, P> => ({

@@ -4,7 +4,8 @@
  *     x[..., I], w[O, I], bias[O]? -> y[..., O]; save h[..., R]
  *
  * `...` is any number of leading axes, the same wherever it stands; a capital is a size, the same wherever it stands; `?` marks an optional
- * input; `m[R]|[R, R]` allows two forms; `b[~]` is broadcast to the first input: of its shape, its trailing vector, or one element.
+ * input; a number is that very size; `m[R]|[R, R]` allows two forms; `b[~]` is broadcast to the first input: of its shape, its trailing
+ * vector, or one element. An optional save `gx[..., I]?` is made only when the gradient of the input `x` is wanted.
  * The string gives the shape rule, the sizes of outputs and saves, the error text, and the sample sizes of the generated tests.
  */
 import { LowrankError } from "../native/errors.js";
@@ -99,6 +100,9 @@ function bindOne(
   }
   named.forEach((dim, i) => {
     const size = shape[shape.length - named.length + i] as number;
+    const literal = literalSize(dim);
+    if (literal !== undefined && literal !== size)
+      throw shapeError(op, signature, shapes, `axis ${i - named.length} of ${name} is ${size}, expected ${dim}`);
     const bound = bindings.sizes.get(dim);
     if (bound !== undefined && bound !== size) {
       throw shapeError(op, signature, shapes, `${dim} is ${bound} in ${origin.get(dim)} but ${size} in ${name}`);
@@ -117,9 +121,12 @@ function checkBroadcast(op: string, signature: Signature, shapes: Shapes, name: 
   throw shapeError(op, signature, shapes, `${name} is ${shapeText(shape)}, which is not broadcast to ${first}: it may be ${allowed}`);
 }
 
+/** The size that a dimension written as a number stands for. */
+export const literalSize = (dim: string): number | undefined => (/^\d+$/.test(dim) ? Number(dim) : undefined);
+
 /** The shape of an output or save under the bindings. */
 export function shapeOf({ forms }: ArgumentSpec, bindings: Bindings): number[] {
-  return (forms[0] ?? []).flatMap((dim) => (dim === "..." ? (bindings.leading ?? []) : [bindings.sizes.get(dim) ?? 0]));
+  return (forms[0] ?? []).flatMap((dim) => (dim === "..." ? (bindings.leading ?? []) : [literalSize(dim) ?? bindings.sizes.get(dim) ?? 0]));
 }
 
 const fitsRank = (dims: readonly string[], rank: number): boolean =>

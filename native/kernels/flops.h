@@ -45,4 +45,30 @@ inline int64_t count(Kernel<&KernelTable::lora_backward>, const Out& dx, const O
   return dh + (dx ? 2 * dy.size() * x.cols + 2 * rank * x.size() : 0) + (da ? 2 * rank * x.size() : 0) + (db ? 2 * rank * dy.size() : 0);
 }
 
+/// Pairs of a query and a key that attention looks at, for one head.
+inline int64_t visible_pairs(const In& spans, const In& k, i32 batch, i32 kv_heads) {
+  const int64_t keys = batch > 0 && kv_heads > 0 ? k.rows / batch / kv_heads : 0;
+  int64_t pairs = 0;
+  for (int64_t t = 0; t < spans.rows; ++t) {
+    const i32* span = spans.row<const i32>(t);
+    pairs += std::max<int64_t>(0, std::min<int64_t>(keys, span[1]) - std::max<int64_t>(0, span[0]));
+  }
+  return pairs;
+}
+
+inline int64_t count(Kernel<&KernelTable::attention_forward>, const Out&, const Out&, const In& q, const In& k, const In&, const In& spans,
+                     i32 batch, i32 heads, i32 kv_heads, f32) {
+  return 4 * q.cols * heads * visible_pairs(spans, k, batch, kv_heads);
+}
+
+inline int64_t count(Kernel<&KernelTable::attention_backward>, const Out&, const Out&, const Out&, const In&, const In& q, const In& k,
+                     const In&, const In&, const In&, const In& spans, i32 batch, i32 heads, i32 kv_heads, f32) {
+  return 10 * q.cols * heads * visible_pairs(spans, k, batch, kv_heads);
+}
+
+inline int64_t count(Kernel<&KernelTable::linear_cross_entropy>, const Out&, const Out&, const Out& dx, const Out& dw, const In& x,
+                     const In& w, const In&, i32, bool) {
+  return 2 * x.size() * w.rows * (1 + (dx ? 1 : 0) + (dw ? 1 : 0));
+}
+
 }  // namespace lowrank::flops

@@ -1,8 +1,9 @@
 /** @file The cases of an op, generated from its definition: dtypes × layouts × sizes × parameters × optional inputs × forms. */
 import { LowrankError } from "../../lib/native/errors.js";
 import type { AnyOp } from "../../lib/ops/op.js";
-import type { ArgumentSpec } from "../../lib/ops/signature.js";
+import { type ArgumentSpec, literalSize } from "../../lib/ops/signature.js";
 import type { DType } from "../../lib/tensor/dtype.js";
+import { elementsOf } from "../../lib/tensor/shape.js";
 import { allPairs, type Factors, type Row, randomRow } from "./pairs.js";
 import { Random } from "./random.js";
 
@@ -38,6 +39,8 @@ interface Choice {
 
 const lettersOf = (op: AnyOp): string[] => [...new Set(op.parsed.inputs.flatMap(({ forms }) => forms.flat()).filter((dim) => /^[A-Z]$/.test(dim)))];
 
+const smallSizes = (op: AnyOp, letter: string): readonly number[] => op.sizes?.[letter]?.small ?? sizes;
+
 /** "~" stands for three forms: the first input's shape, its trailing vector, a scalar. */
 const formsOf = ({ forms }: ArgumentSpec): (readonly string[])[] => (forms[0]?.[0] === "~" ? [["~same"], ["~vector"], ["~scalar"]] : [...forms]);
 
@@ -62,7 +65,7 @@ export function dtypeLabel(op: AnyOp, variant: Readonly<Record<string, DType>>):
 
 function factorsOf(op: AnyOp): Factors {
   const optional = op.parsed.inputs.filter((spec) => choicesOf(spec).length > 1).map((spec) => [spec.name, choicesOf(spec).length]);
-  const letters = lettersOf(op).map((letter) => [letter, sizes.length]);
+  const letters = lettersOf(op).map((letter) => [letter, smallSizes(op, letter).length]);
   return {
     variant: dtypeVariants(op).length,
     layout: layouts.length,
@@ -112,8 +115,25 @@ function caseOf(op: AnyOp, row: Row, seed: number, large: boolean): Case | undef
   return accepts(made) ? made : undefined;
 }
 
-function accepts({ op, shapes, dtypes, params }: Case): boolean {
+/** The size that a letter of the signature has in a case. */
+export function sizeOf({ op, shapes }: Pick<Case, "op" | "shapes">, dim: string): number {
+  for (const { name, forms } of op.parsed.inputs) {
+    const [form = []] = forms;
+    const place = form.indexOf(dim);
+    const shape = shapes[name];
+    if (place >= 0 && shape !== undefined) return shape[shape.length - form.length + place] ?? 0;
+  }
+  throw new Error(`${op.name} has no size ${dim}`);
+}
+
+function accepts(one: Case): boolean {
+  const { op, shapes, dtypes, params } = one;
   const settings = { ...op.defaults, ...params };
+  for (const [name, range] of Object.entries(op.values ?? {})) {
+    const [kind, dim = ""] = range?.split(" ") ?? [];
+    // No index is below 0; only a label that counts nothing can stand there.
+    if (kind === "below" && sizeOf(one, dim) === 0 && elementsOf(shapes[name] ?? []) > 0 && !("ignoreIndex" in settings)) return false;
+  }
   try {
     op.shape?.(shapes, settings);
     if (typeof op.output === "function") op.output(settings, Object.values(dtypes)[0] as DType);
@@ -125,17 +145,17 @@ function accepts({ op, shapes, dtypes, params }: Case): boolean {
 }
 
 /** Leading axes; for ops without named sizes also a last axis, so that they are whole shapes. */
-function leadingOf(row: Row, large: boolean): readonly number[] {
-  if (large) return row["tail"] === undefined ? [2, 5] : [3, 6007];
+function leadingOf(op: AnyOp, row: Row, large: boolean): readonly number[] {
+  if (large) return row["tail"] !== undefined ? [3, 6007] : op.sizes === undefined ? [2, 5] : [2];
   const leading = leadings[row["leading"] as number] as number[];
   if (row["tail"] === undefined) return leading;
   return row["tail"] === sizes.length ? leading : [...leading, sizes[row["tail"]] as number];
 }
 
 function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number): Record<string, readonly number[]> {
-  const leading = leadingOf(row, large);
+  const leading = leadingOf(op, row, large);
   const size = (dim: string, i: number): number =>
-    large ? (largeSizes[(i + seed) % largeSizes.length] as number) : (sizes[row[dim] as number] as number);
+    large ? (op.sizes?.[dim]?.large ?? (largeSizes[(i + seed) % largeSizes.length] as number)) : (smallSizes(op, dim)[row[dim] as number] as number);
   const letters = Object.fromEntries(lettersOf(op).map((dim, i) => [dim, size(dim, i)]));
   const shapes: Record<string, readonly number[]> = {};
   for (const spec of op.parsed.inputs) {
@@ -145,7 +165,7 @@ function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number): Record<str
     if (form[0] === "~same") shapes[spec.name] = first;
     else if (form[0] === "~vector") shapes[spec.name] = first.slice(-1);
     else if (form[0] === "~scalar") shapes[spec.name] = [];
-    else shapes[spec.name] = form.flatMap((dim) => (dim === "..." ? leading : [letters[dim] as number]));
+    else shapes[spec.name] = form.flatMap((dim) => (dim === "..." ? leading : [literalSize(dim) ?? (letters[dim] as number)]));
   }
   return shapes;
 }
@@ -158,7 +178,7 @@ function variadicShapes(
   large: boolean,
   seed: number,
 ): Record<string, readonly number[]> {
-  const first = leadingOf(row, large);
+  const first = leadingOf(op, row, large);
   const wanted = Number(params["axis"] ?? (op.defaults as { axis?: number }).axis ?? 0);
   const axis = wanted < 0 ? wanted + first.length : wanted;
   const random = new Random(seed);

@@ -6,7 +6,7 @@ import { kernelsWithoutOp, registry } from "../../lib/ops/index.js";
 import { profile } from "../../lib/tensor/device.js";
 import { casesOf } from "./cases.js";
 import { checkCase } from "./check.js";
-import { plainOps } from "./plain.js";
+import { plainOps } from "./plain-ops.js";
 
 describe("every op", () => {
   it("has a name of its own and a public function of this name", () => {

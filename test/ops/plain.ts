@@ -8,15 +8,28 @@ export interface Plain {
   readonly largest: number;
 }
 
-interface PlainOp {
+export interface PlainOp {
   forward(inputs: RefInputs, settings: Record<string, unknown>): Plain;
-  /** The gradient of the op's one trained input. */
-  gradient(inputs: RefInputs, dy: Float64Array, settings: Record<string, unknown>): Plain;
+  /** The gradient of the input `name`. */
+  gradient(inputs: RefInputs, dy: Float64Array, settings: Record<string, unknown>, name: string): Plain;
 }
 
-const f = Math.fround;
-const largestOf = (values: Iterable<number>): number => [...values].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-const sum = (values: Float64Array): number => values.reduce((total, value) => f(total + value), 0);
+let rounding: (x: number) => number = Math.fround;
+/** Rounds a result to f32. */
+export const f = (x: number): number => rounding(x);
+
+/** Runs plain implementations without rounding: every element in float64. */
+export function inFloat64<T>(fn: () => T): T {
+  rounding = (x) => x;
+  try {
+    return fn();
+  } finally {
+    rounding = Math.fround;
+  }
+}
+
+export const largestOf = (values: Iterable<number>): number => [...values].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+export const sum = (values: Float64Array): number => values.reduce((total, value) => f(total + value), 0);
 
 function softmaxRow(row: Float64Array): Float64Array {
   const max = Math.max(...row);
@@ -38,7 +51,7 @@ function rows(x: Ref, fn: (row: Float64Array, r: number) => Float64Array): Float
   return data;
 }
 
-const softmax: PlainOp = {
+export const softmax: PlainOp = {
   forward: ({ x }) => {
     const data = rows(x as Ref, softmaxRow);
     return { data, largest: largestOf(data) };
@@ -63,7 +76,7 @@ const softmax: PlainOp = {
 
 const counting = (labels: Ref, { ignoreIndex }: Record<string, unknown>): number => labels.data.filter((label) => label !== ignoreIndex).length;
 
-const crossEntropy: PlainOp = {
+export const crossEntropy: PlainOp = {
   forward: ({ logits, labels }, settings) => {
     const { data, shape } = logits as Ref;
     const cols = shape[shape.length - 1] as number;
@@ -91,5 +104,3 @@ const crossEntropy: PlainOp = {
     return { data, largest: n === 0 ? 0 : Math.abs(factor) };
   },
 };
-
-export const plainOps: Readonly<Record<string, PlainOp>> = { softmax, crossEntropy };

@@ -7,6 +7,7 @@ import type { ErrorCode } from "../../lib/native/error-codes.js";
 import { LowrankError } from "../../lib/native/errors.js";
 import { castOp, registry, sumOp } from "../../lib/ops/index.js";
 import type { AnyOp } from "../../lib/ops/op.js";
+import { literalSize } from "../../lib/ops/signature.js";
 import { tensor, zeros } from "../../lib/tensor/create.js";
 import { memory } from "../../lib/tensor/device.js";
 import { type DType, dtypes } from "../../lib/tensor/dtype.js";
@@ -15,7 +16,7 @@ import { elementsOf } from "../../lib/tensor/shape.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { testRecord } from "./run.js";
 
-const sizes: Readonly<Record<string, number>> = { I: 5, O: 6, R: 3, M: 4, N: 7, K: 2, V: 8 };
+const sizes: Readonly<Record<string, number>> = { I: 5, O: 6, R: 3, M: 4, N: 7, K: 2, V: 8, D: 5, F: 9, H: 6, G: 3, T: 4, S: 7, P: 11 };
 const leading = [2, 3];
 
 type Shapes = Record<string, readonly number[]>;
@@ -25,7 +26,8 @@ function shapesOf(op: AnyOp): Shapes {
   if (op.variadic) return { x0: [2, 3], x1: [2, 3] };
   const shapes: Shapes = {};
   for (const { name, forms } of op.parsed.inputs) {
-    shapes[name] = forms[0]?.[0] === "~" ? leading : (forms[0] ?? []).flatMap((dim) => (dim === "..." ? leading : [sizes[dim] as number]));
+    shapes[name] =
+      forms[0]?.[0] === "~" ? leading : (forms[0] ?? []).flatMap((dim) => (dim === "..." ? leading : [literalSize(dim) ?? (sizes[dim] as number)]));
   }
   return shapes;
 }

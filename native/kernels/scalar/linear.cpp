@@ -14,7 +14,7 @@ int64_t linear_forward_scratch(int, Out, In, In, In) { return 0; }
 Status linear_backward(Context& ctx, Out dx, Out dw, Out dbias, In dy, In x, In w) {
   Status status;
   if (dx) status = product_nn(ctx, dx, dy, w, 1.0f, false);
-  if (dw && status.ok()) status = product_tn(ctx, dw, dy, x, 1.0f);
+  if (dw && status.ok()) status = product_tn(ctx, dw, dy, x, 1.0f, false);
   if (dbias && status.ok())
     status = column_sums(ctx, dbias, dy.rows, 1.0f, [&](int64_t r, int64_t c) { return dy.row<const float>(r)[c]; });
   return status;
@@ -29,7 +29,7 @@ Status matmul(Context& ctx, Out c, In a, In b, i32 batch, i32 form) {
     Status status;
     if (form == 0) status = product_nn(ctx, matrix(c), matrix(a), matrix(b), 1.0f, false);
     if (form == 1) status = product_nt(ctx, matrix(c), matrix(a), matrix(b), View{}, 1.0f, false);
-    if (form == 2) status = product_tn(ctx, matrix(c), matrix(a), matrix(b), 1.0f);
+    if (form == 2) status = product_tn(ctx, matrix(c), matrix(a), matrix(b), 1.0f, false);
     if (!status.ok()) return status;
   }
   return {};

@@ -85,13 +85,13 @@ Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In
   Status status = product_nn(ctx, t.dh, dy, b, scale, false);
   if (m && status.ok()) status = times_middle(ctx, t.dhm, t.dh, m, true);
   if (db && m && status.ok()) status = times_middle(ctx, t.hm, h, m, false);
-  if (db && status.ok()) status = product_tn(ctx, db, dy, t.hm, scale);
+  if (db && status.ok()) status = product_tn(ctx, db, dy, t.hm, scale, false);
   if (dm && status.ok()) {
     const auto term = [&](int64_t r, int64_t c) { return h.row<const float>(r)[c] * t.dh.row<const float>(r)[c]; };
-    status = is_diagonal(m, a.rows) ? column_sums(ctx, dm, h.rows, 1.0f, term) : product_tn(ctx, dm, h, t.dh, 1.0f);
+    status = is_diagonal(m, a.rows) ? column_sums(ctx, dm, h.rows, 1.0f, term) : product_tn(ctx, dm, h, t.dh, 1.0f, false);
   }
   if (da && p > 0 && status.ok()) status = drop(ctx, t.dropped, x, record_of(record), p, site);
-  if (da && status.ok()) status = product_tn(ctx, da, t.dhm, t.dropped, 1.0f);
+  if (da && status.ok()) status = product_tn(ctx, da, t.dhm, t.dropped, 1.0f, false);
   if (dx && status.ok()) status = product_nn(ctx, dx, t.dhm, a, 1.0f, false);
   if (dx && p > 0 && status.ok()) status = drop(ctx, dx, dx, record_of(record), p, site);
   if (dx && status.ok()) status = product_nn(ctx, dx, dy, w, 1.0f, true);

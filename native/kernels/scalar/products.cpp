@@ -86,12 +86,12 @@ Status product_nn(Context& ctx, const View& c, const View& a, const View& b, flo
   });
 }
 
-Status product_tn(Context& ctx, const View& c, const View& a, const View& b, float factor) {
+Status product_tn(Context& ctx, const View& c, const View& a, const View& b, float factor, bool add) {
   return for_each_tile(ctx, c.rows, c.cols, [&](int64_t r, int64_t rows, int64_t begin, int64_t cols) {
     float tile[kTileRows][kTileCols] = {};
     for (int64_t k = 0; k < a.rows; ++k)
       for (int64_t i = 0; i < rows; ++i) add_scaled(tile[i], a.row<const float>(k)[r + i], b.row<const float>(k) + begin, cols);
-    store(c, r, rows, begin, cols, tile, factor, false);
+    store(c, r, rows, begin, cols, tile, factor, add);
   });
 }
 

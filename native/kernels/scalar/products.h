@@ -10,7 +10,7 @@ Status product_nt(Context& ctx, const View& c, const View& a, const View& b, con
 /// c[M, N] = factor * a[M, K] * b[K, N]. With `add`, the product is added to c.
 Status product_nn(Context& ctx, const View& c, const View& a, const View& b, float factor, bool add);
 
-/// c[M, N] = factor * a[K, M]^T * b[K, N]
-Status product_tn(Context& ctx, const View& c, const View& a, const View& b, float factor);
+/// c[M, N] = factor * a[K, M]^T * b[K, N]. With `add`, the product is added to c.
+Status product_tn(Context& ctx, const View& c, const View& a, const View& b, float factor, bool add);
 
 }  // namespace lowrank::scalar

@@ -134,6 +134,21 @@ void cast_span(To* y, const From* x, int64_t n) {
   if (i < n) store_first(y + i, load_first(x + i, n - i), n - i);
 }
 
+// Labels and pixels: never the larger part of anything.
+template <class To, class Integer>
+void cast_integers(To* y, const Integer* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) store_first(y + i, broadcast(static_cast<float>(x[i])), 1);
+}
+
+template <class To>
+void cast_span(To* y, const int32_t* x, int64_t n) {
+  cast_integers(y, x, n);
+}
+template <class To>
+void cast_span(To* y, const uint8_t* x, int64_t n) {
+  cast_integers(y, x, n);
+}
+
 template <class To, class From>
 Status cast_as(Context& ctx, View y, View x) {
   if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
@@ -157,7 +172,10 @@ Status cast(Context& ctx, Out y, In x) {
       return cast_from<bf16>(ctx, y, x);
     case DType::f16:
       return cast_from<f16>(ctx, y, x);
-    default:
-      return scalar::cast(ctx, y, x);  // labels and pixels: never the larger part of anything
+    case DType::i32:
+      return cast_from<int32_t>(ctx, y, x);
+    case DType::u8:
+      return cast_from<uint8_t>(ctx, y, x);
   }
+  return {};
 }

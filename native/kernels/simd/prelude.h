@@ -11,5 +11,4 @@
 #include "core/rng.h"
 #include "core/step_record.h"
 #include "kernels/kernel_table.h"
-#include "kernels/scalar/kernels.h"
 #include "kernels/target_region.h"

@@ -1,0 +1,76 @@
+// The loss from hidden states: logits of a few rows at a time, turned into their own gradient in place.
+#include <cmath>
+#include <limits>
+
+#include "kernels/loss_chunk.h"
+#include "kernels/scalar/kernels.h"
+#include "kernels/scalar/products.h"
+#include "kernels/scalar/sums.h"
+
+namespace lowrank::scalar {
+
+namespace {
+
+View matrix_of(float* data, int64_t rows, int64_t cols) {
+  View v;
+  v.data = reinterpret_cast<std::byte*>(data);
+  v.rows = rows, v.cols = cols, v.ld = cols;
+  return v;
+}
+
+/// Returns the loss of one row and turns its logits into factor * (softmax - [column is the label]).
+float row_loss(float* logits, int64_t n, int32_t label, int32_t ignore, float factor) {
+  if (label == ignore) {
+    std::fill(logits, logits + n, 0.0f);
+    return 0.0f;
+  }
+  float max = -std::numeric_limits<float>::infinity();
+  for (int64_t c = 0; c < n; ++c) max = logits[c] > max ? logits[c] : max;
+  const float log_sum = std::log(tree_sum<float>(n, [&](int64_t c) { return std::exp(logits[c] - max); }));
+  const float loss = log_sum - (logits[label] - max);
+  for (int64_t c = 0; c < n; ++c) logits[c] = factor * (std::exp(logits[c] - max - log_sum) - (c == label ? 1.0f : 0.0f));
+  return loss;
+}
+
+}  // namespace
+
+Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, In x, In w, In labels, i32 ignore, bool mean) {
+  int64_t counted = 0;
+  for (int64_t r = 0; r < labels.rows; ++r) {
+    const int32_t label = *labels.row<const int32_t>(r);
+    if (label == ignore) continue;
+    if (label < 0 || label >= w.rows) return Status::index(label, r, w.rows);
+    ++counted;
+  }
+  const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+  float *memory = reinterpret_cast<float*>(ctx.scratch), *losses = memory + chunk * w.rows;
+  TreeSum<float> tree;
+  Status status;
+  if (dw && x.rows == 0)
+    status = for_each_row(ctx, dw.rows, dw.cols, [&](int64_t r) { std::fill(dw.row<float>(r), dw.row<float>(r) + dw.cols, 0.0f); });
+  for (int64_t first = 0; first < x.rows && status.ok(); first += chunk) {
+    const int64_t rows = std::min(chunk, x.rows - first);
+    const View logits = matrix_of(memory, rows, w.rows), hidden = rows_of(x, first, rows);
+    status = product_nt(ctx, logits, hidden, w, View{}, 1.0f, false);
+    if (!status.ok()) break;
+    status = for_each_row(ctx, rows, w.rows, [&](int64_t i) {
+      losses[i] = row_loss(logits.row<float>(i), w.rows, *labels.row<const int32_t>(first + i), ignore, factor);
+    });
+    if (!status.ok()) break;
+    tree.add(tree_sum<float>(rows, [&](int64_t i) { return losses[i]; }));
+    if (dx) status = product_nn(ctx, rows_of(dx, first, rows), logits, w, 1.0f, false);
+    if (dw && status.ok()) status = product_tn(ctx, dw, logits, hidden, 1.0f, first > 0);
+  }
+  if (!status.ok()) return status;
+  if (count) *count.row<float>(0) = static_cast<float>(counted);
+  if (loss) *loss.row<float>(0) = tree.total() / n;
+  return {};
+}
+
+int64_t linear_cross_entropy_scratch(int, Out, Out, Out, Out, In x, In w, In, i32, bool) {
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+  return (chunk * w.rows + chunk) * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace lowrank::scalar
