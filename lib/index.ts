@@ -8,6 +8,7 @@ export { manualSeed } from "./autograd/randomness.js";
 export { type GradientOptions, valueAndGrad } from "./autograd/value-and-grad.js";
 export * from "./functions.js";
 export * from "./lora/index.js";
+export * from "./models/index.js";
 export { type ErrorCode, errorCodes } from "./native/error-codes.js";
 export { type ErrorDetails, LowrankError } from "./native/errors.js";
 export { packageVersion as version } from "./native/load.js";

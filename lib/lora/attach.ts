@@ -32,5 +32,8 @@ export function attach(module: Module, options: AttachOptions): Adapter {
 
 /** The modules below the root, as the target matcher wants them. */
 export function targetModules(modules: ReadonlyMap<string, Module>): TargetModule[] {
-  return [...modules].flatMap(([path, module]) => (path === "" ? [] : [{ path, kind: module instanceof Linear ? "linear" : "other" } as const]));
+  return [...modules].flatMap(([path, module]) => {
+    if (path === "") return [];
+    return module instanceof Linear ? { path, kind: "linear", isOutputLayer: module.isOutputLayer } : { path, kind: "other" };
+  });
 }

@@ -4,6 +4,13 @@ import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
 
 const maxBytes = 1 << 20;
+const advice = "Correct the file, or download it again.";
+/** What to do, where correcting the file is not the way out. */
+const otherAdvice: { readonly [code in ErrorCode]?: string } = {
+  MODEL_UNSUPPORTED_ARCH: "Choose a model of another architecture.",
+  MODEL_UNSUPPORTED_FEATURE: "Choose another model: with the file changed, other numbers than the model's would be computed.",
+  MODEL_CONFIG_UNKNOWN_KEY: "Correct the name, or delete the key if it has no effect on the arithmetic.",
+};
 
 interface Source {
   readonly bytes: Uint8Array;
@@ -44,7 +51,7 @@ export class ConfigFields {
       codes: { syntax: "CONFIG_BAD_JSON", duplicate: "CONFIG_DUPLICATE_KEY", depth: "CONFIG_BAD_JSON", utf8: "CONFIG_BAD_JSON" },
       start: bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0,
       place: "line",
-      advice: "Correct the file, or download it again.",
+      advice,
     };
     const root = parseJson(bytes, rules);
     if (root.kind === "object") return new ConfigFields({ bytes, rules }, root, "");
@@ -127,7 +134,7 @@ export class ConfigFields {
   /** `node`, the value of `key` or an item of it, as an integer from `least` to `most`. */
   integerOf(key: string, node: JsonNode, least: number, most: number): number {
     const value = node.kind === "number" ? node.integer : undefined;
-    if (typeof value === "number" && value >= least && value <= most) return value;
+    if (typeof value === "number" && value >= least && value <= most) return value === 0 ? 0 : value;
     throw this.range(key, node, `an integer from ${least} to ${most}`);
   }
 
@@ -169,7 +176,7 @@ export class ConfigFields {
   /** An error at the value of `key`, or at the object when the key is not there. */
   error(code: ErrorCode, key: string, problem: string, expected: unknown, node: JsonNode | undefined): LowrankError {
     const { bytes, rules } = this.source;
-    const { message, details } = jsonError(bytes, rules, code, (node ?? this.node).offset, problem);
+    const { message, details } = jsonError(bytes, { ...rules, advice: otherAdvice[code] ?? advice }, code, (node ?? this.node).offset, problem);
     return new LowrankError(code, message, { ...details, key: this.path(key), expected, actual: found(node) });
   }
 

@@ -126,8 +126,8 @@ const refused: readonly RefusedKey[] = [
   { key: "pruned_heads", neutral: none, effect: "heads of attention are removed" },
   { key: "is_encoder_decoder", neutral: off, effect: "the model has an encoder" },
   { key: "add_cross_attention", neutral: off, effect: "the model attends to an encoder" },
-  { key: "quantization_config", neutral: none, effect: "the weights are quantized" },
-  { key: "quantization", neutral: none, effect: "the weights are quantized" },
+  { key: "quantization_config", neutral: none, effect: "the weights are quantized; the same model in bf16, f16 or f32 can be loaded" },
+  { key: "quantization", neutral: none, effect: "the weights are quantized; the same model in bf16, f16 or f32 can be loaded" },
   { key: "compression_config", neutral: none, effect: "the weights are compressed" },
 ];
 

@@ -59,6 +59,13 @@ export interface ModelConfig {
   readonly raw: { readonly [key: string]: JsonValue };
 }
 
+/** In `architectures`; old files write other capitals. */
+const classNames: Readonly<Record<ModelType, readonly string[]>> = {
+  llama: ["LlamaForCausalLM"],
+  mistral: ["MistralForCausalLM", "MinistralForCausalLM"],
+  qwen2: ["Qwen2ForCausalLM"],
+  qwen3: ["Qwen3ForCausalLM"],
+};
 const maxSize = 2 ** 20;
 const maxWidth = 2 ** 24;
 const maxHeads = 2 ** 16;
@@ -143,8 +150,8 @@ function checkKeys(fields: ConfigFields, modelType: ModelType): void {
 
 function unknownKey(fields: ConfigFields, modelType: ModelType, key: string): Error {
   const near = nearest(key, keyRules(modelType).keys()).map(quoted);
-  const advice = near.length > 0 ? `The nearest that are known: ${near.join(", ")}.` : "No known key is like it.";
-  const problem = `the key ${quoted(key)} is not known for a ${modelType}, and might change the arithmetic. ${advice} Delete it only if it has no effect`;
+  const advice = near.length > 0 ? `The nearest that are known: ${near.join(", ")}` : "No known key is like it";
+  const problem = `the key ${quoted(key)} is not known for a ${modelType}, and might change the arithmetic. ${advice}`;
   return fields.error("MODEL_CONFIG_UNKNOWN_KEY", key, problem, near.length > 0 ? near.join(", ") : "no such key", fields.get(key));
 }
 
@@ -157,13 +164,12 @@ function isNeutral(node: JsonNode, { neutral }: RefusedKey): boolean {
 
 /** The class must be the language model of the family: another class has another head, or another arithmetic. */
 function checkArchitectures(fields: ConfigFields, modelType: ModelType, warnings: string[]): void {
-  const plain = `${modelType}forcausallm`;
+  const expected = classNames[modelType];
   for (const item of fields.list("architectures") ?? []) {
     if (item.kind !== "string") throw fields.range("architectures", item, "names of classes only in its list");
-    const name = item.value.toLowerCase();
-    if (name === plain || (modelType === "mistral" && name === "ministralforcausallm")) continue;
-    const problem = `"architectures" names ${quoted(item.value)}; supported for "model_type": "${modelType}" is the language model ("…ForCausalLM") of that family. Other classes have another head or compute something else`;
-    throw fields.error("MODEL_UNSUPPORTED_FEATURE", "architectures", problem, plain, item);
+    if (expected.some((name) => name.toLowerCase() === item.value.toLowerCase())) continue;
+    const problem = `"architectures" names ${quoted(item.value)}, expected ${expected.join(" or ")} for "model_type" ${quoted(modelType)}: other classes have another head or compute something else`;
+    throw fields.error("MODEL_UNSUPPORTED_FEATURE", "architectures", problem, expected.join(" or "), item);
   }
   if (!fields.isNull("auto_map")) {
     warnings.push(`"auto_map" is ignored: it names Python code beside the model, which is never run. The model is read as a plain ${modelType}.`);

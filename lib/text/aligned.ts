@@ -1,4 +1,5 @@
 /** @file A piece of text that remembers where each of its UTF-16 units came from. */
+import { LowrankError } from "../native/errors.js";
 
 /** Places in the source text: one number per UTF-16 unit of a piece. */
 interface Places {
@@ -84,11 +85,22 @@ export class AlignedBuilder {
 
   private reserve(count: number): void {
     if (this.length + count <= this.starts.length) return;
+    this.checkGrowth(count);
     const capacity = Math.max(2 * this.starts.length, this.length + count);
     this.starts = grown(this.starts, capacity);
     this.ends = grown(this.ends, capacity);
   }
+
+  private checkGrowth(count: number): void {
+    const source = this.from.sourceEnd(this.from.text.length) - this.from.sourceStart(0);
+    if (this.length + count <= maxGrowth * source + 4096) return;
+    const problem = `The normalizer of the tokenizer makes a text of ${source} characters more than ${maxGrowth} times longer.`;
+    throw new LowrankError("TOKENIZER_BAD_COMPONENT", `${problem} Download the tokenizer again from where it came.`, { expected: maxGrowth });
+  }
 }
+
+/** Unicode normalization makes a text at most 18 times longer, bytes as characters 3 times. */
+const maxGrowth = 20;
 
 function grown(old: Int32Array, capacity: number): Int32Array {
   const larger = new Int32Array(capacity);

@@ -54,6 +54,11 @@ export class Component {
     return value.map((item, k) => new Component(this.file, `${this.place}.${name}[${k}]`, item, this.code));
   }
 
+  /** The item `index` of this value, which is a list. */
+  item(item: JsonValue, index: number): Component {
+    return new Component(this.file, `${this.place}[${index}]`, item, this.code);
+  }
+
   /** A field that must be an object. */
   child(name: string): Component {
     return new Component(this.file, `${this.place}.${name}`, this.field(name) ?? null, this.code);

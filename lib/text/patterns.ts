@@ -60,7 +60,5 @@ export const isNumeric = /^\p{N}$/u;
 /** Punctuation as the `tokenizers` library has it: ASCII punctuation and symbols, and Unicode punctuation. */
 export const isPunctuation = /^[!-/:-@[-`{-~\p{P}]$/u;
 export const isWhiteSpace = /^\p{White_Space}$/u;
-/** White space at the end, at the start. */
-export const spaceAtStart = /^\p{White_Space}*/u;
 /** A word character as Rust's regex has it. */
 export const isWordCharacter = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]$/u;

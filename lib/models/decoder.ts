@@ -1,0 +1,212 @@
+/**
+ * @file The decoder of the Llama family (llama, mistral, qwen2, qwen3): pre-norm layers of attention with rotary positions and SwiGLU. Modules
+ * and fields have the names of the weight files, so that paths of parameters are names of tensors.
+ */
+import { currentTape } from "../autograd/apply.js";
+import { checkpoint } from "../autograd/checkpoint.js";
+import { add, attention, crossEntropy, linearCrossEntropy, reshape, rope, swiglu } from "../functions.js";
+import { Embedding, Linear, Module, RmsNorm, ropeTable } from "../nn/index.js";
+import type { WeightDType } from "../tensor/dtype.js";
+import { outsideScopes, tidy } from "../tensor/scope.js";
+import { type Tensor, viewOf } from "../tensor/tensor.js";
+import { type DecoderBatch, decoderBatch, shiftedLabels } from "./batch.js";
+import { type ModelConfig, ropeFrequencies } from "./config.js";
+
+/** What all layers share in one forward pass. */
+interface Pass extends Pick<DecoderBatch, "positions" | "spans"> {
+  /** [P, K] */
+  readonly table: Tensor;
+}
+
+interface Build {
+  readonly config: ModelConfig;
+  readonly dtype: WeightDType;
+}
+
+class Attention extends Module {
+  readonly q_proj: Linear;
+  readonly k_proj: Linear;
+  readonly v_proj: Linear;
+  readonly o_proj: Linear;
+  readonly q_norm: RmsNorm | undefined;
+  readonly k_norm: RmsNorm | undefined;
+
+  constructor(
+    readonly build: Build,
+    readonly window: number | undefined,
+  ) {
+    super();
+    const { hiddenSize, heads, kvHeads, headDim, attentionBias, qkNorm, normEps } = build.config;
+    const project = (from: number, to: number, bias: boolean): Linear => new Linear(from, to, { bias, dtype: build.dtype });
+    this.q_proj = project(hiddenSize, heads * headDim, attentionBias.q);
+    this.k_proj = project(hiddenSize, kvHeads * headDim, attentionBias.k);
+    this.v_proj = project(hiddenSize, kvHeads * headDim, attentionBias.v);
+    this.o_proj = project(heads * headDim, hiddenSize, attentionBias.o);
+    this.q_norm = qkNorm ? new RmsNorm(headDim, { eps: normEps }) : undefined;
+    this.k_norm = qkNorm ? new RmsNorm(headDim, { eps: normEps }) : undefined;
+  }
+
+  /** x [B, T, D] */
+  forward(x: Tensor, pass: Pass): Tensor {
+    const { heads, kvHeads, headDim } = this.build.config;
+    const [batch, length] = x.shape;
+    const split = (y: Tensor, count: number): Tensor => reshape(y, [batch, length, count, headDim]);
+    const turn = (y: Tensor, norm: RmsNorm | undefined): Tensor => rope(norm?.forward(y) ?? y, pass.table, pass.positions);
+    const q = turn(split(this.q_proj.forward(x), heads), this.q_norm);
+    const k = turn(split(this.k_proj.forward(x), kvHeads), this.k_norm);
+    const v = split(this.v_proj.forward(x), kvHeads);
+    const y = attention(q, k, v, { spans: pass.spans.get(this.window) as Tensor });
+    return this.o_proj.forward(reshape(y, [batch, length, heads * headDim]));
+  }
+}
+
+class FeedForward extends Module {
+  readonly gate_proj: Linear;
+  readonly up_proj: Linear;
+  readonly down_proj: Linear;
+
+  constructor({ config: { hiddenSize, intermediateSize, mlpBias: bias }, dtype }: Build) {
+    super();
+    this.gate_proj = new Linear(hiddenSize, intermediateSize, { bias, dtype });
+    this.up_proj = new Linear(hiddenSize, intermediateSize, { bias, dtype });
+    this.down_proj = new Linear(intermediateSize, hiddenSize, { bias, dtype });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.down_proj.forward(swiglu(this.gate_proj.forward(x), this.up_proj.forward(x)));
+  }
+}
+
+class DecoderLayer extends Module {
+  readonly input_layernorm: RmsNorm;
+  readonly self_attn: Attention;
+  readonly post_attention_layernorm: RmsNorm;
+  readonly mlp: FeedForward;
+
+  constructor(build: Build, window: number | undefined) {
+    super();
+    const { hiddenSize, normEps: eps } = build.config;
+    this.input_layernorm = new RmsNorm(hiddenSize, { eps });
+    this.self_attn = new Attention(build, window);
+    this.post_attention_layernorm = new RmsNorm(hiddenSize, { eps });
+    this.mlp = new FeedForward(build);
+  }
+
+  forward(x: Tensor, pass: Pass): Tensor {
+    const attended = add(x, this.self_attn.forward(this.input_layernorm.forward(x), pass));
+    return add(attended, this.mlp.forward(this.post_attention_layernorm.forward(attended)));
+  }
+}
+
+class Decoder extends Module {
+  readonly embed_tokens: Embedding;
+  readonly layers: readonly DecoderLayer[];
+  readonly norm: RmsNorm;
+
+  constructor(build: Build) {
+    super();
+    const { vocabSize, hiddenSize, windows, normEps } = build.config;
+    this.embed_tokens = new Embedding(vocabSize, hiddenSize, { dtype: build.dtype, std: 0.02 });
+    this.layers = windows.map((window) => new DecoderLayer(build, window));
+    this.norm = new RmsNorm(hiddenSize, { eps: normEps });
+  }
+}
+
+/** Rows of tokens and, for each token, its label: the token itself where it is trained, −100 where not. */
+export interface TokenBatch {
+  readonly tokens: readonly (readonly number[])[];
+  readonly labels: readonly (readonly number[])[];
+}
+
+/** Runs `fn` and frees what it made; in valueAndGrad that is left to its end, since checkpointed layers are computed again there. */
+const freeing = <T>(fn: () => T): T => (currentTape() === undefined ? tidy(fn) : fn());
+
+/** Tables grow in steps, so that few are made. */
+const tableStep = 256;
+
+/** A causal language model of the Llama family. */
+export class CausalLm extends Module {
+  readonly model: Decoder;
+  readonly lm_head: Linear;
+  /** Whether layers are computed again in the backward walk instead of kept: less memory for about a third more time. */
+  gradientCheckpointing = false;
+  #table: { readonly key: string; readonly tensor: Tensor } | undefined;
+
+  /** @param dtype how the matrices are stored; norms and biases are f32. Only f32 weights can be trained themselves. */
+  constructor(
+    readonly config: ModelConfig,
+    { dtype = "f32" }: { readonly dtype?: WeightDType } = {},
+  ) {
+    super();
+    const { vocabSize, hiddenSize, tieEmbeddings } = config;
+    this.model = new Decoder({ config, dtype });
+    this.lm_head = new Linear(hiddenSize, vocabSize, {
+      bias: false,
+      dtype,
+      isOutputLayer: true,
+      ...(tieEmbeddings ? { weight: this.model.embed_tokens.weight } : {}),
+    });
+  }
+
+  /**
+   * The logits of every position.
+   * @param tokens rows of token ids; shorter ones are padded on the right, and what stands there means nothing.
+   * @returns [B, T, V], f32
+   */
+  logits(tokens: readonly (readonly number[])[]): Tensor {
+    return freeing(() => {
+      const batch = decoderBatch("logits", tokens, this.config);
+      return this.lm_head.forward(this.#hidden(batch));
+    });
+  }
+
+  /**
+   * The mean cross-entropy of the labels that count; 0 when none does. Labels are aligned with the tokens as in Hugging Face's models: −100 is
+   * ignored, the shift by one happens here.
+   * @returns a scalar
+   */
+  loss({ tokens, labels }: TokenBatch): Tensor<[], "f32"> {
+    return freeing(() => {
+      const batch = decoderBatch("loss", tokens, this.config);
+      const shifted = shiftedLabels("loss", tokens, labels, batch.length);
+      const hidden = this.#hidden(batch);
+      // An adapter on the head needs its logits.
+      if (this.lm_head.branches.some(({ enabled }) => enabled)) return crossEntropy(this.lm_head.forward(hidden), shifted);
+      return linearCrossEntropy(hidden, this.lm_head.weight.value, shifted);
+    });
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#table?.tensor.dispose();
+    this.#table = undefined;
+  }
+
+  /** [B, T, D], behind the last norm. */
+  #hidden(batch: DecoderBatch): Tensor {
+    const pass: Pass = { positions: batch.positions, spans: batch.spans, table: this.#ropeTable(batch.length) };
+    let x: Tensor = this.model.embed_tokens.forward(batch.tokens);
+    for (const layer of this.model.layers) {
+      const run = (input: Tensor): Tensor => layer.forward(input, pass);
+      const before = x;
+      x = this.gradientCheckpointing ? checkpoint(run, before) : tidy(() => run(before));
+      before.dispose();
+    }
+    return this.model.norm.forward(x);
+  }
+
+  #ropeTable(length: number): Tensor {
+    const { rope: settings } = this.config;
+    const dependsOnLength = settings.type === "dynamic" || settings.type === "longrope";
+    const positions = Math.ceil(length / tableStep) * tableStep;
+    const key = dependsOnLength ? `length ${length}` : `positions ${positions}`;
+    if (this.#table?.key !== key) {
+      const { inverse, attentionFactor } = ropeFrequencies(this.config, length);
+      this.#table?.tensor.dispose();
+      this.#table = { key, tensor: outsideScopes(() => ropeTable(inverse, positions, attentionFactor)) };
+    }
+    // A handle of its own: a later call may replace the table before this one's layers are computed again.
+    const { tensor } = this.#table;
+    return viewOf(tensor, tensor.shape, tensor);
+  }
+}

@@ -1,0 +1,137 @@
+/** @file loadModel: a language model from a Hugging Face folder. */
+import { basename, join } from "node:path";
+import type { Parameter } from "../autograd/parameter.js";
+import { readSmallFile, throwIfAborted } from "../io/file.js";
+import { readInto, readTensor } from "../io/tensors.js";
+import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
+import { fileError, LowrankError, nearest, quoted } from "../native/errors.js";
+import type { WeightDType } from "../tensor/dtype.js";
+import { sameShape, shapeText } from "../tensor/shape.js";
+import { parseModelConfig } from "./config.js";
+import { CausalLm } from "./decoder.js";
+
+export interface LoadProgress {
+  readonly loadedBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface LoadModelOptions {
+  /** How the matrices are held: "f32", "bf16" or "f16"; default as they are stored. Only f32 weights can be trained themselves. */
+  readonly dtype?: WeightDType;
+  readonly signal?: AbortSignal;
+  /** Told after every tensor. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Follow symbolic links that lead out of the folder; default false. Links of the Hugging Face cache always work. */
+  readonly allowSymlinks?: boolean;
+}
+
+const stored: Readonly<Record<string, WeightDType>> = { F32: "f32", BF16: "bf16", F16: "f16" };
+/** Buffers that older files hold and that follow from the configuration. */
+const derived = /(^|\.)(rotary_emb\.inv_freq|masked_bias|attn\.bias)$/;
+const configLimit = 1_000_000;
+
+/**
+ * Loads a language model (llama, mistral, qwen2, qwen3) from a folder with config.json, safetensors weights in one file or several, and
+ * tokenizer.json. Weights go from the file straight into native memory in the background; beside them at most 16 MB are held.
+ * @throws LowrankError CONFIG_…, MODEL_… (config.json), IO_…, ST_…, SHARD_… (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE,
+ * DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
+ */
+export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
+  const { signal, allowSymlinks } = options;
+  checkOptions(options);
+  const configPath = join(folder, "config.json");
+  throwIfAborted(signal, configPath);
+  const config = parseModelConfig(await readSmallFile(configPath, configLimit), configPath);
+  const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
+  const weights = await openWeights(folder, shared);
+  let model: CausalLm | undefined;
+  try {
+    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights) });
+    const places = placesOf(weights, model, folder);
+    await fill(places, options);
+    return model;
+  } catch (error) {
+    model?.dispose();
+    throw error;
+  } finally {
+    await weights.close();
+  }
+}
+
+const known = ["dtype", "signal", "onProgress", "allowSymlinks"];
+
+function checkOptions(options: LoadModelOptions): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const near = nearest(name, known, 1)[0];
+    throw new LowrankError("UNKNOWN_OPTION", `loadModel: there is no option ${quoted(name)}.${near === undefined ? "" : ` Did you mean ${near}?`}`, {
+      actual: name,
+      expected: known,
+    });
+  }
+  if (options.dtype !== undefined && !Object.values(stored).includes(options.dtype))
+    throw new LowrankError("BAD_DTYPE", `loadModel: dtype is f32, bf16 or f16, found ${String(options.dtype)}`, { actual: options.dtype });
+}
+
+/** The type of most of the stored bytes. */
+function storedDType(weights: Weights): WeightDType {
+  const bytes = new Map<WeightDType, number>();
+  for (const { dtype, bytes: size } of weights.tensors.values()) {
+    const known = stored[dtype];
+    if (known !== undefined) bytes.set(known, (bytes.get(known) ?? 0) + size);
+  }
+  return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? "f32";
+}
+
+type Placed = readonly [name: string, parameter: Parameter, place: WeightPlace];
+
+/** Finds the stored tensor of every parameter. Names and shapes must agree exactly. */
+function placesOf(weights: Weights, model: CausalLm, folder: string): Placed[] {
+  const parameters = model.parameters();
+  const tied = model.config.tieEmbeddings ? new Set(["lm_head.weight"]) : new Set<string>();
+  const unexpected = [...weights.tensors.keys()].filter((name) => !parameters.has(name) && !tied.has(name) && !derived.test(name));
+  const missing = [...parameters.keys()].filter((name) => !weights.tensors.has(name));
+  if (missing.length > 0) throw mismatch("TENSOR_MISSING", folder, missing, weights.tensors.keys(), "lack");
+  if (unexpected.length > 0) throw mismatch("TENSOR_UNEXPECTED", folder, unexpected, parameters.keys(), "hold, and config.json does not call for,");
+  return [...parameters].map(([name, parameter]) => {
+    const place = weights.tensor(name);
+    place.file.tensorOf(name, ["F32", "BF16", "F16"]);
+    if (sameShape(place.shape, parameter.shape)) return [name, parameter, place];
+    const problem = `tensor ${quoted(name)} is ${shapeText(place.shape)}; config.json makes it ${shapeText(parameter.shape)}. The two files belong to different models`;
+    throw fileError("TENSOR_SHAPE", place.file.path, problem, { tensor: name, expected: parameter.shape, actual: place.shape });
+  });
+}
+
+function mismatch(
+  code: "TENSOR_MISSING" | "TENSOR_UNEXPECTED",
+  folder: string,
+  names: readonly string[],
+  others: Iterable<string>,
+  verb: string,
+): LowrankError {
+  const first = names[0] as string;
+  const near = nearest(first, others, 1)[0];
+  const hint = near === undefined ? "" : ` Is ${quoted(first)} the same as ${quoted(near)}?`;
+  const listed = names.slice(0, 5).map(quoted).join(", ") + (names.length > 5 ? ", …" : "");
+  return fileError(
+    code,
+    join(folder, basename("config.json")),
+    `the weights ${verb} ${names.length} tensor${names.length > 1 ? "s" : ""}: ${listed}.${hint}`,
+    {
+      tensor: first,
+      names,
+    },
+  );
+}
+
+async function fill(places: readonly Placed[], { signal, onProgress }: LoadModelOptions): Promise<void> {
+  const totalBytes = places.reduce((sum, [, , { bytes }]) => sum + bytes, 0);
+  let loadedBytes = 0;
+  for (const [name, parameter, { file, dtype, bytes }] of places) {
+    throwIfAborted(signal, file.path);
+    if (stored[dtype] === parameter.dtype) parameter.rebind(await readTensor(file, name, signal));
+    else await readInto(file, name, parameter.target(), signal);
+    loadedBytes += bytes;
+    onProgress?.({ loadedBytes, totalBytes });
+  }
+}

@@ -1,0 +1,180 @@
+/** @file Added tokens: strings that become one token wherever they stand in a text, before anything else looks at it. */
+import { codePointLength } from "./aligned.js";
+import { idLimit } from "./bpe.js";
+import type { Component } from "./components.js";
+import { isWhiteSpace, isWordCharacter } from "./patterns.js";
+
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** Matches only where no word goes on. */
+  readonly singleWord: boolean;
+  /** Takes the white space before it, after it. */
+  readonly leftStrip: boolean;
+  readonly rightStrip: boolean;
+  /** Is looked for in the normalized text. */
+  readonly normalized: boolean;
+  /** Left out by `decode` with `skipSpecialTokens`. */
+  readonly special: boolean;
+}
+
+const maxAddedTokens = 100_000;
+const maxContentLength = 1024;
+
+/** The tokens of the list `added_tokens`. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
+export function readAddedTokens(list: Component, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
+  const items = list.raw();
+  if (!Array.isArray(items)) throw list.error("TOKENIZER_BAD_ADDED_TOKEN", "added_tokens: expected a list", {});
+  if (items.length > maxAddedTokens) throw list.error("TOKENIZER_TOO_LARGE", `added_tokens: more than ${maxAddedTokens} tokens`, {});
+  const tokens = new AddedTokenList(vocabulary);
+  items.forEach((item, k) => {
+    const component = list.item(item, k);
+    tokens.add(component, component.integer("id", idLimit));
+  });
+  return tokens.list;
+}
+
+/** Added tokens that contradict neither each other nor the vocabulary. */
+export class AddedTokenList {
+  readonly list: AddedToken[] = [];
+  private readonly contents = new Map<string, number>();
+  private readonly ids = new Map<number, string>();
+
+  constructor(vocabulary: ReadonlyMap<string, number>, known: readonly AddedToken[] = []) {
+    for (const [content, id] of vocabulary) this.note(content, id);
+    for (const token of known) {
+      this.list.push(token);
+      this.note(token.content, token.id);
+    }
+  }
+
+  /** True when a token of this text has this id already, added or not. */
+  has(content: string, id: number): boolean {
+    return this.contents.get(content) === id;
+  }
+
+  /** Adds the token that `component` describes. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
+  add(component: Component, id: number): void {
+    const content = component.text("content");
+    if (content === "") throw component.bad("content", "a string that is not empty", content);
+    if (content.length > maxContentLength)
+      throw component.error("TOKENIZER_TOO_LARGE", `${component.place}: the token has more than ${maxContentLength} characters`, {});
+    const otherId = this.contents.get(content);
+    if (otherId !== undefined && otherId !== id) throw component.bad("id", `${otherId}, the id that this token has elsewhere`, id);
+    const otherContent = this.ids.get(id);
+    if (otherContent !== undefined && otherContent !== content)
+      throw component.bad("id", `an id that is not that of ${JSON.stringify(otherContent)}`, id);
+    const special = component.flag("special", false);
+    this.note(content, id);
+    this.list.push({
+      id,
+      content,
+      special,
+      singleWord: component.flag("single_word", false),
+      leftStrip: component.flag("lstrip", false),
+      rightStrip: component.flag("rstrip", false),
+      normalized: component.flag("normalized", !special),
+    });
+  }
+
+  private note(content: string, id: number): void {
+    this.contents.set(content, id);
+    this.ids.set(id, content);
+  }
+}
+
+/** A part of a text: an added token, or what is between. */
+export interface Part {
+  readonly token: AddedToken | undefined;
+  readonly start: number;
+  readonly end: number;
+}
+
+interface Node {
+  token?: AddedToken;
+  readonly next: Map<number, Node>;
+}
+
+/** Finds added tokens: the leftmost, among those the longest, as the `tokenizers` library does. */
+export class AddedTokenFinder {
+  private readonly root: Node = { next: new Map() };
+
+  /** Pairs of the text to look for and the token that it stands for. */
+  constructor(tokens: Iterable<readonly [string, AddedToken]>) {
+    for (const [content, token] of tokens) {
+      let node = this.root;
+      for (let unit = 0; unit < content.length; unit++) {
+        const code = content.charCodeAt(unit);
+        let next = node.next.get(code);
+        if (next === undefined) {
+          next = { next: new Map() };
+          node.next.set(code, next);
+        }
+        node = next;
+      }
+      node.token = token;
+    }
+  }
+
+  /** The parts of `text` in order, none empty. */
+  split(text: string): Part[] {
+    const parts: Part[] = [];
+    let done = 0;
+    if (this.root.next.size === 0) return text === "" ? [] : [{ token: undefined, start: 0, end: text.length }];
+    for (let unit = 0; unit < text.length; ) {
+      const found = this.longestAt(text, unit);
+      if (found === undefined) {
+        unit++;
+        continue;
+      }
+      const { token, end } = found;
+      if (token.singleWord && (wordEndsAt(text, unit) || wordStartsAt(text, end))) {
+        unit = end;
+        continue;
+      }
+      const start = token.leftStrip ? Math.max(done, spaceBefore(text, unit)) : unit;
+      unit = end;
+      const stop = token.rightStrip ? spaceAfter(text, end) : end;
+      if (done < start) parts.push({ token: undefined, start: done, end: start });
+      parts.push({ token, start, end: stop });
+      done = stop;
+      unit = Math.max(unit, stop);
+    }
+    if (done < text.length) parts.push({ token: undefined, start: done, end: text.length });
+    return parts;
+  }
+
+  private longestAt(text: string, start: number): { token: AddedToken; end: number } | undefined {
+    let found: { token: AddedToken; end: number } | undefined;
+    let node = this.root.next.get(text.charCodeAt(start));
+    for (let unit = start + 1; node !== undefined; unit++) {
+      if (node.token !== undefined) found = { token: node.token, end: unit };
+      node = unit < text.length ? node.next.get(text.charCodeAt(unit)) : undefined;
+    }
+    return found;
+  }
+}
+
+function wordEndsAt(text: string, end: number): boolean {
+  if (end === 0) return false;
+  const isPair = end >= 2 && codePointLength(text, end - 2) === 2;
+  return isWordCharacter.test(text.slice(end - (isPair ? 2 : 1), end));
+}
+
+function wordStartsAt(text: string, start: number): boolean {
+  return start < text.length && isWordCharacter.test(text.slice(start, start + codePointLength(text, start)));
+}
+
+/** Start of the white space that ends at `end`; all white space is one UTF-16 unit long. */
+function spaceBefore(text: string, end: number): number {
+  let start = end;
+  while (start > 0 && isWhiteSpace.test(text[start - 1] as string)) start--;
+  return start;
+}
+
+/** End of the white space that starts at `start`. */
+function spaceAfter(text: string, start: number): number {
+  let end = start;
+  while (end < text.length && isWhiteSpace.test(text[end] as string)) end++;
+  return end;
+}
