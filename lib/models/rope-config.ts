@@ -112,7 +112,7 @@ function factorOf(parameters: ConfigFields): number {
   return parameters.number("factor", { least: 1, most: 1e6 }, 1);
 }
 
-/** The factor; null stands for the ratio of the two lengths. */
+/** The factor; null stands for the ratio of the two lengths, which may be below 1 as in transformers. */
 function factorOrRatio(parameters: ConfigFields, { maxPositions }: Sizes, originalMaxPositions: number): number {
   return parameters.isNull("factor") ? maxPositions / originalMaxPositions : factorOf(parameters);
 }

@@ -78,12 +78,12 @@ function addedTokens(config: Component | undefined, json: TokenizerJson): AddedT
   const tokens = new AddedTokenList(json.vocabulary, json.addedTokens);
   if (config !== undefined && (config.field("added_tokens_decoder") ?? null) !== null) {
     const decoder = config.child("added_tokens_decoder");
+    const known = new Map(json.addedTokens.map((token) => [token.id, token.content]));
     for (const key of decoder.keys()) {
       const id = Number(key);
       if (!/^[0-9]+$/.test(key) || id >= idLimit) throw decoder.bad(key, `keys that are integers below ${idLimit}`, key);
       const token = decoder.child(key);
-      const isKnown = json.addedTokens.some((added) => added.id === id && added.content === token.field("content"));
-      if (!isKnown) tokens.add(token, id);
+      if (!known.has(id) || known.get(id) !== token.field("content")) tokens.add(token, id);
     }
   }
   return tokens.list;

@@ -43,6 +43,8 @@ export class Tokenizer {
   readonly unkTokenId: number | undefined;
   /** The chat templates, by name; the usual one is "default". */
   readonly chatTemplates: ChatTemplates;
+  /** Texts of the special tokens: those that `decode` leaves out with `skipSpecialTokens`. */
+  readonly specialTokens: readonly string[];
 
   private readonly tokens: readonly (string | undefined)[];
   private readonly specialIds = new Set<number>();
@@ -67,6 +69,7 @@ export class Tokenizer {
       ids.set(token.content, token.id);
       if (token.special) this.specialIds.add(token.id);
     }
+    this.specialTokens = config.addedTokens.filter(({ special }) => special).map(({ content }) => content);
     const tokens: (string | undefined)[] = [];
     for (const [token, id] of ids) tokens[id] = token;
     this.tokens = tokens;

@@ -120,6 +120,30 @@ function attend(inputs: RefInputs, settings: Record<string, unknown>, stored: bo
   }
 }
 
+/**
+ * The largest Σ|a·b| of a row of a and a row of b: an absolute error of such a sum (u of this) is a relative one of its exponential, and so of
+ * what is weighted by it.
+ */
+function largestProduct(a: Ref, b: Ref, rowsOfA: number, rowsOfB: number, n: number): number {
+  let largest = 0;
+  for (let i = 0; i < rowsOfA; i++) {
+    for (let j = 0; j < rowsOfB; j++) {
+      let total = 0;
+      for (let c = 0; c < n; c++) total += Math.abs(value(a, i * n + c) * value(b, j * n + c));
+      largest = Math.max(largest, total);
+    }
+  }
+  return largest;
+}
+
+/** 1 + the size of the scores. */
+function scoreSize(inputs: RefInputs, settings: Record<string, unknown>): number {
+  const [q, k] = [get(inputs, "q"), get(inputs, "k")];
+  const n = lastSize(q);
+  if (n === 0) return 1;
+  return 1 + Math.abs(settings["factor"] as number) * largestProduct(q, k, q.data.length / n, k.data.length / n, n);
+}
+
 const dotRows = (a: Ref | Float64Array, i: number, b: Ref, j: number, n: number): number =>
   sum(Float64Array.from({ length: n }, (_, c) => f(value(a, i * n + c) * value(b, j * n + c))));
 
@@ -132,7 +156,7 @@ function attentionOutput(inputs: RefInputs, settings: Record<string, unknown>): 
       for (let c = 0; c < size; c++) y.add(row * size + c, f(value(weights, i) * value(v, key * size + c)));
     });
   });
-  return { data: y.data, largest: largestOf(v.data) };
+  return { data: y.data, largest: largestOf(v.data) * scoreSize(inputs, settings) };
 }
 
 const attention: PlainOp = {
@@ -157,6 +181,7 @@ const attention: PlainOp = {
         if (name !== "v") sums.largest = Math.max(sums.largest, size3 * largestOf((name === "q" ? k : q).data));
       });
     });
+    sums.largest *= scoreSize(inputs, settings);
     return sums;
   },
 };
@@ -169,8 +194,18 @@ function logitsOf(inputs: RefInputs): RefInputs {
   return { logits: { shape: [...x.shape.slice(0, -1), n], data }, labels: get(inputs, "labels") };
 }
 
+/** The size of the logits. */
+function logitSize(inputs: RefInputs): number {
+  const [x, w] = [get(inputs, "x"), get(inputs, "w")];
+  const n = lastSize(x);
+  return n === 0 ? 0 : largestProduct(x, w, x.data.length / n, w.data.length / n, n);
+}
+
 const linearCrossEntropy: PlainOp = {
-  forward: (inputs, settings) => crossEntropy.forward(logitsOf(inputs), settings),
+  forward: (inputs, settings) => {
+    const { data, largest } = crossEntropy.forward(logitsOf(inputs), settings);
+    return { data, largest: Math.max(largest, logitSize(inputs)) };
+  },
   gradient: (inputs, dy, settings, name) => {
     const [x, w] = [get(inputs, "x"), get(inputs, "w")];
     const [n, size] = [w.shape[0] as number, lastSize(x)];
@@ -183,7 +218,7 @@ const linearCrossEntropy: PlainOp = {
         else sums.add(column * size + c, f(slope * value(x, row * size + c)));
       }
     });
-    sums.largest = Math.max(sums.largest, slopes.largest * largestOf((name === "x" ? w : x).data));
+    sums.largest = Math.max(sums.largest, slopes.largest * largestOf((name === "x" ? w : x).data)) * (1 + logitSize(inputs));
     return sums;
   },
 };

@@ -11,6 +11,8 @@
 
 #include "kernels/simd/dropout.inl"
 
+#include "kernels/simd/transformer.inl"
+
 #include "kernels/simd/training.inl"
 
 #include "kernels/simd/microkernel.inl"
@@ -24,5 +26,9 @@
 #include "kernels/simd/products.inl"
 
 #include "kernels/simd/lora.inl"
+
+#include "kernels/simd/linear_cross_entropy.inl"
+
+#include "kernels/simd/attention.inl"
 
 #include "kernels/simd/fill.inl"

@@ -9,6 +9,8 @@
 #include "core/context.h"
 #include "core/cpu_features.h"
 #include "core/rng.h"
+#include "core/slots.h"
 #include "core/step_record.h"
 #include "kernels/kernel_table.h"
+#include "kernels/loss_chunk.h"
 #include "kernels/target_region.h"

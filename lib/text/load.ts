@@ -1,0 +1,69 @@
+/** @file Opens the tokenizer of a Hugging Face folder. */
+import { join } from "node:path";
+import { readSmallFile } from "../io/file.js";
+import { resolveInside } from "../io/inside.js";
+import { withoutByteOrderMark } from "../io/json-scanner.js";
+import type { ErrorCode } from "../native/error-codes.js";
+import { fileError, LowrankError } from "../native/errors.js";
+import { maxTemplateBytes } from "./chat-template.js";
+import { Tokenizer } from "./tokenizer.js";
+import { TokenizerConfig } from "./tokenizer-config.js";
+import { maxTokenizerBytes, readTokenizerJson } from "./tokenizer-json.js";
+
+/** The files of a tokenizer; only the first must be there. */
+export type TokenizerFileName = "tokenizer.json" | "tokenizer_config.json" | "special_tokens_map.json" | "chat_template.jinja";
+
+/** Contents of the files, as bytes or as text. */
+export type TokenizerFiles = { readonly [name in TokenizerFileName]?: Uint8Array | string };
+
+/** A tokenizer_config.json lists all added tokens again. */
+const maxConfigBytes = 16 * 1024 * 1024;
+
+const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; readonly code: ErrorCode }>> = {
+  "tokenizer.json": { bytes: maxTokenizerBytes, code: "TOKENIZER_TOO_LARGE" },
+  "tokenizer_config.json": { bytes: maxConfigBytes, code: "TOKENIZER_TOO_LARGE" },
+  "special_tokens_map.json": { bytes: maxConfigBytes, code: "TOKENIZER_TOO_LARGE" },
+  "chat_template.jinja": { bytes: maxTemplateBytes, code: "TEMPLATE_TOO_LARGE" },
+};
+
+/**
+ * The tokenizer of a folder with `tokenizer.json`, and where they exist `tokenizer_config.json`, `special_tokens_map.json` and
+ * `chat_template.jinja`; or of the contents of these files. Nothing in the files is executed; links out of the folder are refused.
+ * @throws LowrankError TOKENIZER_MISSING, other codes that start with TOKENIZER_ or TEMPLATE_, IO_ACCESS, PATH_SYMLINK_ESCAPE, …
+ */
+export async function loadTokenizer(source: string | TokenizerFiles): Promise<Tokenizer> {
+  const folder = typeof source === "string" ? source : "";
+  const read = (name: TokenizerFileName): Promise<Uint8Array | undefined> =>
+    typeof source === "string" ? readOptional(folder, name) : Promise.resolve(given(source[name]));
+  const main = await read("tokenizer.json");
+  if (main === undefined) {
+    const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
+    throw fileError("TOKENIZER_MISSING", join(folder, "tokenizer.json"), `the file does not exist. ${hint}`, { hint });
+  }
+  const file = async (name: TokenizerFileName): Promise<{ path: string; bytes: Uint8Array } | undefined> => {
+    const bytes = await read(name);
+    return bytes && { path: join(folder, name), bytes };
+  };
+  const json = readTokenizerJson(withoutByteOrderMark(main), join(folder, "tokenizer.json"));
+  const files = {
+    config: await file("tokenizer_config.json"),
+    specialTokensMap: await file("special_tokens_map.json"),
+    chatTemplate: await file("chat_template.jinja"),
+  };
+  return new Tokenizer(json, new TokenizerConfig(files, json));
+}
+
+function given(contents: Uint8Array | string | undefined): Uint8Array | undefined {
+  return typeof contents === "string" ? new TextEncoder().encode(contents) : contents;
+}
+
+async function readOptional(folder: string, name: TokenizerFileName): Promise<Uint8Array | undefined> {
+  const { bytes, code } = limits[name];
+  try {
+    const path = await resolveInside(folder, name);
+    return await readSmallFile(path, bytes, code, { followLink: false, shownAs: join(folder, name) });
+  } catch (error) {
+    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * @file Where the assistant's words stand in a rendered conversation. Nothing is searched for in the text: the conversation is
+ * rendered again with a placeholder for each assistant content, and the literal pieces between the placeholders must, together with
+ * the contents, give the real rendering again.
+ */
+import { LowrankError, quoted } from "../native/errors.js";
+import type { Message } from "./chat-template.js";
+
+/** Range `[start, end)` of UTF-16 units. */
+export type Span = readonly [start: number, end: number];
+
+/** Renders some of the messages of one conversation. */
+export type Render = (messages: readonly Message[], addGenerationPrompt?: boolean) => string;
+
+/**
+ * The span of every assistant turn in `text` = `render(messages)`: from the first character of its content as the template prints it
+ * to the end of its end-of-turn marker. The marker is what follows the content when the conversation ends there, through the first
+ * of `specialTokens`; where there is none, without the white space at its end.
+ * @throws LowrankError TEMPLATE_SPAN with both renderings, and what `render` throws
+ */
+export function assistantSpans(messages: readonly Message[], text: string, render: Render, specialTokens: readonly string[]): Span[] {
+  const turns = messages.flatMap(({ role }, k) => (role === "assistant" ? [k] : []));
+  const written = turns.filter((k) => isWritten(messages[k] as Message));
+  const lastQuestion = messages.findLastIndex(({ role }) => role === "user");
+  // Templates that keep the reasoning of the last answer may write it anew.
+  const plain = written.filter((k) => k < lastQuestion || !((messages[k] as Message).content as string).includes(endOfThought));
+  const spans = new Map<number, Span>();
+  const locate = (some: readonly number[]): void => {
+    writtenSpans(messages, some, text, render, specialTokens).forEach((span, k) => spans.set(some[k] as number, span));
+  };
+  try {
+    locate(written);
+  } catch (error) {
+    if (!(error instanceof LowrankError) || error.code !== "TEMPLATE_SPAN" || plain.length === written.length) throw error;
+    locate(plain);
+  }
+  return turns.map((turn) => spans.get(turn) ?? promptedSpan(messages, turn, text, render));
+}
+
+/** A turn that is its content; others call tools, and templates print those calls in forms of their own. */
+function isWritten(message: Message): boolean {
+  const calls = message["tool_calls"];
+  return typeof message.content === "string" && (calls === undefined || calls === null || (Array.isArray(calls) && calls.length === 0));
+}
+
+function writtenSpans(
+  messages: readonly Message[],
+  turns: readonly number[],
+  text: string,
+  render: Render,
+  specialTokens: readonly string[],
+): Span[] {
+  const last = turns.at(-1);
+  if (last === undefined) return [];
+  const sentinel = unusedCharacter(text);
+  const marked = messages.map((message, k) => (turns.includes(k) ? { ...message, content: sentinel } : message));
+  const markedText = render(marked);
+  const literals = markedText.split(sentinel);
+  const starts = literals.length === turns.length + 1 ? placeContents(messages, turns, text, literals) : undefined;
+  if (starts === undefined) throw spanError(text, markedText);
+  const ending =
+    last === messages.length - 1
+      ? (literals.at(-1) as string)
+      : render(marked.slice(0, last + 1))
+          .split(sentinel)
+          .at(-1);
+  const marker = endOfTurn(ending ?? "", specialTokens);
+  return starts.map(({ start, end }, k) => {
+    const after = literals[k + 1] as string;
+    if (after.startsWith(marker)) return [start, end + marker.length] as const;
+    // The template ends this turn otherwise than the last one: only a special token can tell where.
+    const own = endOfTurn(after, specialTokens, false);
+    if (own === "") throw spanError(text, markedText);
+    return [start, end + own.length] as const;
+  });
+}
+
+/** Where each content stands, if literals and contents give `text`; of several ways the one with the first forms. */
+function placeContents(
+  messages: readonly Message[],
+  turns: readonly number[],
+  text: string,
+  literals: readonly string[],
+): { start: number; end: number }[] | undefined {
+  const dead = new Set<string>();
+  const places: { start: number; end: number }[] = [];
+  const place = (k: number, start: number): boolean => {
+    if (k === turns.length) return start === text.length;
+    if (dead.has(`${k} ${start}`)) return false;
+    const after = literals[k + 1] as string;
+    for (const content of contentForms((messages[turns[k] as number] as Message).content as string)) {
+      const end = start + content.length;
+      if (!text.startsWith(content, start) || !text.startsWith(after, end)) continue;
+      places[k] = { start, end };
+      if (place(k + 1, end + after.length)) return true;
+    }
+    dead.add(`${k} ${start}`);
+    return false;
+  };
+  const first = literals[0] as string;
+  return text.startsWith(first) && place(0, first.length) ? places : undefined;
+}
+
+/** The forms in which templates print a content: as given, trimmed, without its reasoning block. */
+function contentForms(content: string): Set<string> {
+  const answer = content.slice(content.lastIndexOf(endOfThought) < 0 ? 0 : content.lastIndexOf(endOfThought) + endOfThought.length);
+  return new Set([content, content.trim(), answer.replace(/^\n+/, ""), answer.trim()]);
+}
+
+const endOfThought = "</think>";
+
+/** What of `after` ends the turn: through the first special token, else (if `orText`) all but the white space at its end. */
+function endOfTurn(after: string, specialTokens: readonly string[], orText = true): string {
+  let end = Number.POSITIVE_INFINITY;
+  for (const token of specialTokens) {
+    const at = after.indexOf(token);
+    if (at >= 0) end = Math.min(end, at + token.length);
+  }
+  if (end !== Number.POSITIVE_INFINITY) return after.slice(0, end);
+  return orText ? after.trimEnd() : "";
+}
+
+/**
+ * The span of a turn that the template writes in a form of its own: from the end of what asks for this turn (the prompt for
+ * generation) to the end of the conversation up to it, provided that both are beginnings of the whole.
+ */
+function promptedSpan(messages: readonly Message[], turn: number, text: string, render: Render): Span {
+  const prompt = render(messages.slice(0, turn), true);
+  if (!text.startsWith(prompt)) throw spanError(text, prompt);
+  const through = render(messages.slice(0, turn + 1)).trimEnd();
+  if (!text.startsWith(through) || through.length < prompt.length) throw spanError(text, through);
+  return [prompt.length, through.length];
+}
+
+/** A private-use character that the text does not hold. */
+function unusedCharacter(text: string): string {
+  for (let code = 0xe000; code < 0xf8ff; code++) {
+    const character = String.fromCharCode(code);
+    if (!text.includes(character)) return character;
+  }
+  return "\u{f0000}";
+}
+
+function spanError(text: string, marked: string): LowrankError {
+  const rule = "The assistant's contents could not be found in the rendered conversation: the template changes them in a way that is not known";
+  const problem = `${rule}. Rendered: ${quoted(text)}; otherwise: ${quoted(marked)}.`;
+  const hint = "Use another chat template, or rows of prompt and completion.";
+  return new LowrankError("TEMPLATE_SPAN", `${problem} ${hint}`, { expected: marked, actual: text, hint });
+}

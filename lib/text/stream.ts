@@ -1,0 +1,48 @@
+/** @file Text of tokens as they come, never half a character. */
+import type { Tokenizer } from "./tokenizer.js";
+
+export interface TextStreamOptions {
+  /** Leave special tokens out; default true. */
+  readonly skipSpecialTokens?: boolean;
+}
+
+/** Turns generated tokens into text piece by piece; made by {@link createTextStream}. */
+export interface TextStream {
+  /** Takes the next token; gives the text that can be shown now, "" while a character is not complete. */
+  push(id: number): string;
+  /** The rest: characters that were never completed, as U+FFFD. The stream can be used again from the start. */
+  end(): string;
+}
+
+/**
+ * A streaming decoder: the pieces joined are `tokenizer.decode(ids)`. Each push takes constant time. (Where byte tokens follow on
+ * characters already shown and turn out not to be UTF-8, `decode` would also replace those characters; the stream keeps them.)
+ */
+export function createTextStream(tokenizer: Tokenizer, options: TextStreamOptions = {}): TextStream {
+  const decoding = { skipSpecialTokens: options.skipSpecialTokens ?? true };
+  /** Tokens whose text was shown last: how a token is written may depend on there being one before it. */
+  let shown: number[] = [];
+  let waiting: number[] = [];
+
+  const take = (): string => {
+    const before = tokenizer.decode(shown, decoding);
+    const now = tokenizer.decode([...shown, ...waiting], decoding);
+    const piece = now.startsWith(before) ? now.slice(before.length) : tokenizer.decode(waiting, decoding);
+    const isVisible = (id: number): boolean => tokenizer.token(id) !== undefined && !(decoding.skipSpecialTokens && tokenizer.isSpecial(id));
+    if (waiting.some(isVisible)) shown = waiting;
+    waiting = [];
+    return piece;
+  };
+
+  return {
+    push(id) {
+      waiting.push(id);
+      return tokenizer.endsInsideCharacter([...shown, ...waiting], decoding) ? "" : take();
+    },
+    end() {
+      const piece = waiting.length === 0 ? "" : take();
+      shown = [];
+      return piece;
+    },
+  };
+}

@@ -1,0 +1,86 @@
+// The loss from hidden states: logits of a few rows at a time, turned into their own gradient in place.
+
+struct ShiftedSoftmax {
+  float max, log_sum, factor;
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), exp(sub(sub(x, broadcast(max)), broadcast(log_sum)))); }
+};
+
+/// Returns the loss of one row and, when `gradient`, turns its logits into factor * (softmax - [column is the label]).
+float loss_row(float* logits, int64_t n, int32_t label, int32_t ignore, float factor, bool gradient) {
+  if (label == ignore) {
+    if (gradient) fill_span(logits, 0.0f, n);
+    return 0.0f;
+  }
+  const float max = row_max(logits, n), own = logits[label] - max;
+  const float log_sum = static_cast<float>(log(static_cast<double>(tree_sum(ExpTerms{logits, max}, n))));
+  if (!gradient) return log_sum - own;
+  map_span(logits, logits, n, ShiftedSoftmax{max, log_sum, factor});
+  const Vec probability = exp(sub(broadcast(own), broadcast(log_sum)));
+  store_first(logits + label, mul(broadcast(factor), sub(probability, broadcast(1.0f))), 1);
+  return log_sum - own;
+}
+
+/// The products of one chunk, on `logits` [rows, V].
+struct LossChunk {
+  Product forward, dx, dw;
+
+  LossChunk(const View& logits, const View& x, const View& w, const View& gx, const View& gw, bool accumulate)
+      : forward(product_nt(logits, x, w, View{})) {
+    if (gx) dx = product_nn(gx, logits, w);
+    if (gw) dw = product_tn(gw, logits, x), dw.accumulate = accumulate;
+  }
+
+  int64_t scratch() const { return greater(product_scratch(forward), greater(product_scratch(dx), product_scratch(dw))); }
+};
+
+View rows_of(View v, int64_t first, int64_t count) {
+  v.data += first * v.ld * bytes_of(v.dtype);
+  v.rows = count;
+  return v;
+}
+
+Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, In x, In w, In labels, i32 ignore, bool mean) {
+  const Status bad = check_labels(labels, ignore, w.rows);
+  if (!bad.ok()) return bad;
+  int64_t counted = 0;
+  for (int64_t r = 0; r < labels.rows; ++r) counted += *labels.row<const int32_t>(r) != ignore;
+  const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+  Scratch scratch{ctx.scratch};
+  float *memory = scratch.take(chunk * w.rows), *losses = scratch.take(chunk);
+  std::byte* shared = ctx.scratch + scratch.used;
+  VecTree<1> tree;
+  Status status;
+  if (dw && x.rows == 0) status = fill(ctx, dw, 0.0f);
+  for (int64_t first = 0; first < x.rows && status.ok(); first += chunk) {
+    const int64_t rows = lesser(chunk, x.rows - first);
+    const View logits = matrix_of(memory, rows, w.rows);
+    const LossChunk products(logits, rows_of(x, first, rows), w, dx ? rows_of(dx, first, rows) : View{}, dw, first > 0);
+    status = compute(ctx, products.forward, shared);
+    if (!status.ok()) break;
+    status = for_each_row(ctx, rows, w.rows, [&](int64_t i) {
+      losses[i] = loss_row(logits.row<float>(i), w.rows, *labels.row<const int32_t>(first + i), ignore, factor, dx || dw);
+    });
+    if (!status.ok()) break;
+    const Vec sum[1] = {first_lanes(broadcast(tree_sum(Terms{losses, nullptr}, rows)), 1, zero())};
+    tree.push(sum);
+    if (dx) status = compute(ctx, products.dx, shared);
+    if (dw && status.ok()) status = compute(ctx, products.dw, shared);
+  }
+  if (!status.ok()) return status;
+  Vec total[1];
+  tree.total(total);
+  if (count) *count.row<float>(0) = static_cast<float>(counted);
+  if (loss) *loss.row<float>(0) = reduce_add(total[0]) / n;
+  return {};
+}
+
+int64_t linear_cross_entropy_scratch(int, Out, Out, Out dx, Out dw, In x, In w, In, i32, bool) {
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows), last = x.rows % chunk == 0 ? chunk : x.rows % chunk;
+  int64_t products = 0;
+  for (const int64_t rows : {chunk, last}) {
+    const View logits = matrix_of(nullptr, rows, w.rows);
+    products = greater(products, LossChunk(logits, rows_of(x, 0, rows), w, dx ? rows_of(dx, 0, rows) : View{}, dw, false).scratch());
+  }
+  return Scratch::bytes(chunk * w.rows) + Scratch::bytes(chunk) + products;
+}
