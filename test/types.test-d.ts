@@ -93,7 +93,7 @@ export function training(mlp: Mlp): void {
   const y = zeros([n], { dtype: "i32" }).as(["N"]);
   // The same batch type from each kind of data; an array's `at` may give undefined and does not make the batch so.
   train(mlp, [{ x, y }], { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
-  train(mlp, { length: 2, at: () => ({ x, y }) }, { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
+  train(mlp, { length: 2, at: (i) => (i === 0 ? { x, y } : { x, y }) }, { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
   train(mlp, { length: 2, at: async () => ({ x, y }) }, { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
   train(mlp, new Set([{ x, y }]), { loss: (batch) => crossEntropy(mlp.forward(batch.x), batch.y) });
   // @ts-expect-error the batch has no z

@@ -3,6 +3,7 @@ import { codePointLength } from "./aligned.js";
 import { idLimit } from "./bpe.js";
 import type { Component } from "./components.js";
 import { isWhiteSpace, isWordCharacter } from "./patterns.js";
+import { Trie } from "./trie.js";
 
 export interface AddedToken {
   readonly id: number;
@@ -19,13 +20,13 @@ export interface AddedToken {
 }
 
 const maxAddedTokens = 100_000;
-const maxContentLength = 1024;
+/** All of them are looked for at every character of a text. */
+const maxContentLength = 256;
 
 /** The tokens of the list `added_tokens`. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
 export function readAddedTokens(list: Component, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
   const items = list.raw();
   if (!Array.isArray(items)) throw list.error("TOKENIZER_BAD_ADDED_TOKEN", "added_tokens: expected a list", {});
-  if (items.length > maxAddedTokens) throw list.error("TOKENIZER_TOO_LARGE", `added_tokens: more than ${maxAddedTokens} tokens`, {});
   const tokens = new AddedTokenList(vocabulary);
   items.forEach((item, k) => {
     const component = list.item(item, k);
@@ -39,6 +40,7 @@ export class AddedTokenList {
   readonly list: AddedToken[] = [];
   private readonly contents = new Map<string, number>();
   private readonly ids = new Map<number, string>();
+  private units = 0;
 
   constructor(vocabulary: ReadonlyMap<string, number>, known: readonly AddedToken[] = []) {
     for (const [content, id] of vocabulary) this.note(content, id);
@@ -56,6 +58,9 @@ export class AddedTokenList {
   /** Adds the token that `component` describes. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
   add(component: Component, id: number): void {
     const content = component.text("content");
+    this.units += content.length;
+    if (this.list.length === maxAddedTokens || !Trie.accepts(this.units))
+      throw component.error("TOKENIZER_TOO_LARGE", `${component.place}: the added tokens are more than ${maxAddedTokens}, or too long together`, {});
     if (content === "") throw component.bad("content", "a string that is not empty", content);
     if (content.length > maxContentLength)
       throw component.error("TOKENIZER_TOO_LARGE", `${component.place}: the token has more than ${maxContentLength} characters`, {});
@@ -90,29 +95,16 @@ export interface Part {
   readonly end: number;
 }
 
-interface Node {
-  token?: AddedToken;
-  readonly next: Map<number, Node>;
-}
-
 /** Finds added tokens: the leftmost, among those the longest, as the `tokenizers` library does. */
 export class AddedTokenFinder {
-  private readonly root: Node = { next: new Map() };
+  private readonly trie = new Trie();
+  private readonly tokens: AddedToken[] = [];
 
   /** Pairs of the text to look for and the token that it stands for. */
   constructor(tokens: Iterable<readonly [string, AddedToken]>) {
     for (const [content, token] of tokens) {
-      let node = this.root;
-      for (let unit = 0; unit < content.length; unit++) {
-        const code = content.charCodeAt(unit);
-        let next = node.next.get(code);
-        if (next === undefined) {
-          next = { next: new Map() };
-          node.next.set(code, next);
-        }
-        node = next;
-      }
-      node.token = token;
+      this.trie.set(content, this.tokens.length);
+      this.tokens.push(token);
     }
   }
 
@@ -120,7 +112,7 @@ export class AddedTokenFinder {
   split(text: string): Part[] {
     const parts: Part[] = [];
     let done = 0;
-    if (this.root.next.size === 0) return text === "" ? [] : [{ token: undefined, start: 0, end: text.length }];
+    if (this.tokens.length === 0) return text === "" ? [] : [{ token: undefined, start: 0, end: text.length }];
     for (let unit = 0; unit < text.length; ) {
       const found = this.longestAt(text, unit);
       if (found === undefined) {
@@ -146,11 +138,9 @@ export class AddedTokenFinder {
 
   private longestAt(text: string, start: number): { token: AddedToken; end: number } | undefined {
     let found: { token: AddedToken; end: number } | undefined;
-    let node = this.root.next.get(text.charCodeAt(start));
-    for (let unit = start + 1; node !== undefined; unit++) {
-      if (node.token !== undefined) found = { token: node.token, end: unit };
-      node = unit < text.length ? node.next.get(text.charCodeAt(unit)) : undefined;
-    }
+    this.trie.search(text, start, (index, end) => {
+      found = { token: this.tokens[index] as AddedToken, end };
+    });
     return found;
   }
 }

@@ -54,7 +54,7 @@ function template(component: Component, isToken: (id: number) => boolean): Surro
     const name = item.child("SpecialToken").text("id");
     if (!tokens.keys().includes(name)) throw badTemplate(item, `the special token ${JSON.stringify(name)} is not described in special_tokens`, name);
     const ids = tokens.child(name).field("ids");
-    if (!Array.isArray(ids) || !ids.every((id) => typeof id === "number" && isToken(id)))
+    if (!Array.isArray(ids) || ids.length > 64 || !ids.every((id) => typeof id === "number" && isToken(id)))
       throw badTemplate(item, `the ids of the special token ${JSON.stringify(name)} are not those of tokens`, ids);
     (texts === 0 ? before : after).push(...(ids as number[]));
   }

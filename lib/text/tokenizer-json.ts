@@ -9,13 +9,16 @@ import { type AddedToken, readAddedTokens } from "./added-tokens.js";
 import { idLimit } from "./bpe.js";
 import { Component } from "./components.js";
 import type { ModelSpec } from "./model.js";
+import { Trie } from "./trie.js";
 
 /** tokenizer.json of Gemma 3 has 33 MB. */
 export const maxTokenizerBytes = 128 * 1024 * 1024;
 const maxTokens = 1_000_000;
 const maxMerges = 2_000_000;
-/** Longer tokens would make unigram segmentation slow; the longest in published vocabularies have some 128 characters. */
+/** The longest tokens of published vocabularies have some 128 characters. */
 const maxTokenLength = 1024;
+/** Unigram segmentation looks for tokens at every character. */
+const maxPieceLength = 256;
 
 /** A checked tokenizer.json. */
 export interface TokenizerJson {
@@ -131,6 +134,7 @@ class Reader {
     this.enter("vocab", "array", "TOKENIZER_BAD_VOCAB");
     const vocabulary = new Map<string, number>();
     const scores: number[] = [];
+    let units = 0;
     this.cursor.array((id) => {
       if (id === maxTokens) throw this.fail("TOKENIZER_TOO_LARGE", `the vocabulary has more than ${maxTokens} tokens`);
       const offset = this.cursor.offset;
@@ -138,7 +142,9 @@ class Reader {
       const [token, score] = Array.isArray(pair) && pair.length === 2 ? pair : [];
       if (typeof token !== "string" || typeof score !== "number" || !Number.isFinite(score))
         throw this.fail("TOKENIZER_BAD_VOCAB", `model.vocab[${id}]: expected a token and its score`, offset);
-      this.checkToken(token, offset);
+      this.checkToken(token, offset, maxPieceLength);
+      units += token.length;
+      if (!Trie.accepts(units)) throw this.fail("TOKENIZER_TOO_LARGE", "the tokens are too long together", offset);
       if (vocabulary.has(token)) throw this.fail("TOKENIZER_BAD_VOCAB", `model.vocab[${id}]: the token ${quoted(token)} stands twice`, offset);
       vocabulary.set(token, id);
       scores.push(score);
@@ -199,9 +205,9 @@ class Reader {
     return parts;
   }
 
-  private checkToken(token: string, offset: number): void {
-    if (token.length <= maxTokenLength) return;
-    throw this.fail("TOKENIZER_TOO_LARGE", `a token has ${token.length} characters, more than ${maxTokenLength}`, offset);
+  private checkToken(token: string, offset: number, limit = maxTokenLength): void {
+    if (token.length <= limit) return;
+    throw this.fail("TOKENIZER_TOO_LARGE", `a token has ${token.length} characters, more than ${limit}`, offset);
   }
 
   /** Stands before a part of the model. */

@@ -1,22 +1,21 @@
 /** @file Viterbi segmentation of the unigram model (Kudo 2018, arXiv:1804.10959), with the ties and the penalty of `tokenizers`. */
 import { codePointLength } from "./aligned.js";
+import { Trie } from "./trie.js";
 
 /** What an unknown character costs more than the least likely token. */
 const unknownPenalty = 10;
 
 /** Finds the most likely segmentation of words. */
 export class UnigramSegmenter {
-  private readonly longest: number;
+  private readonly trie = new Trie();
   private readonly unknownScore: number;
 
   constructor(
-    private readonly vocabulary: ReadonlyMap<string, number>,
+    vocabulary: ReadonlyMap<string, number>,
     /** Log probabilities by id. */
     private readonly scores: Float64Array,
   ) {
-    let longest = 1;
-    for (const token of vocabulary.keys()) longest = Math.max(longest, token.length);
-    this.longest = longest;
+    for (const [token, id] of vocabulary) if (token !== "") this.trie.set(token, id);
     this.unknownScore = scores.reduce((least, score) => Math.min(least, score), Number.POSITIVE_INFINITY) - unknownPenalty;
   }
 
@@ -48,13 +47,10 @@ export class UnigramSegmenter {
     for (let from = 0; from < word.length; ) {
       const single = codePointLength(word, from);
       let hasSingle = false;
-      const last = Math.min(word.length, from + this.longest);
-      for (let to = from + single; to <= last; to += to < word.length ? codePointLength(word, to) : 1) {
-        const token = this.vocabulary.get(word.slice(from, to));
-        if (token === undefined) continue;
+      this.trie.search(word, from, (token, to) => {
         offer(from, to, token, this.scores[token] as number);
         hasSingle ||= to === from + single;
-      }
+      });
       if (!hasSingle) offer(from, from + single, -1, this.unknownScore);
       from += single;
     }

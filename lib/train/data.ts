@@ -12,7 +12,7 @@ export interface IndexedData<T> {
 }
 
 /** What `train` and `evaluate` take: an array of batches, indexed data, or anything that can be iterated. */
-export type TrainingData<T> = readonly T[] | IndexedData<T> | Iterable<T> | AsyncIterable<T>;
+export type TrainingData<T> = IndexedData<T> | Iterable<T> | AsyncIterable<T>;
 
 export interface Batch<T> {
   readonly item: T;
