@@ -10,11 +10,13 @@ interface Hashes {
   readonly hashes: readonly [string, string, string, string];
 }
 
+const scripts = ["hash-training-step.ts", "hash-language-model.ts"];
+
 describe.each(deviceInfo().backends)("a training step on %s", (backend) => {
-  it("has the same bits with 1, 2 and 3 threads, twice each", async () => {
+  it.each(scripts)("has the same bits with 1, 2 and 3 threads, twice each: %s", async (script) => {
     const runs: Hashes[] = [];
     for (const threads of [1, 2, 3]) {
-      const run = await answerOf<Hashes>("hash-training-step.ts", { LOWRANK_NUM_THREADS: String(threads), LOWRANK_BACKEND: backend });
+      const run = await answerOf<Hashes>(script, { LOWRANK_NUM_THREADS: String(threads), LOWRANK_BACKEND: backend });
       expect(run).toMatchObject({ threads, backend });
       runs.push(run);
     }

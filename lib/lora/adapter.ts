@@ -76,6 +76,11 @@ export class Adapter {
     for (const { linear, branch } of this.layers) linear.branches.push(branch);
   }
 
+  /** The module that the adapter was made for. */
+  get module(): Module {
+    return this.#module;
+  }
+
   /** The trained parameters by the names that they have in files. @throws LowrankError DISPOSED */
   parameters(): ReadonlyMap<string, Parameter> {
     this.#requireLive("parameters");

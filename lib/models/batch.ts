@@ -1,7 +1,6 @@
 /** @file Rows of tokens as the tensors that a decoder reads. */
 import { LowrankError } from "../native/errors.js";
 import { tensor } from "../tensor/create.js";
-import { attentionSpans } from "../tensor/spans.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ModelConfig } from "./config.js";
 
@@ -38,11 +37,46 @@ function checkRows(what: string, rows: unknown, vocabSize: number): asserts rows
   });
 }
 
-/** Pads rows on the right to the longest. The tensors belong to the scope of the caller. */
+/** For each token of the padded rows, where its text begins. */
+function textStarts(
+  what: string,
+  rows: readonly (readonly number[])[],
+  starts: readonly (readonly number[])[] | undefined,
+  length: number,
+): Int32Array {
+  const begins = new Int32Array(rows.length * length);
+  if (starts === undefined) return begins;
+  if (starts.length !== rows.length)
+    throw new LowrankError("BAD_ARGUMENT", `${what}: there are ${rows.length} rows of tokens and ${starts.length} of starts`);
+  starts.forEach((own, r) => {
+    const size = rows[r]?.length as number;
+    own.forEach((start, i) => {
+      const before = i === 0 ? -1 : (own[i - 1] as number);
+      if (!Number.isInteger(start) || start <= before || start >= Math.max(1, size) || (i === 0 && start !== 0))
+        throw new LowrankError("BAD_ARGUMENT", `${what}: start ${i} of row ${r} is ${String(start)}; starts rise from 0 and stay below ${size}`);
+      begins.fill(start, r * length + start, (r + 1) * length);
+    });
+  });
+  return begins;
+}
+
+/** Pairs [first, end): keys from the start of the text (or the window) up to the query itself. */
+function spansFrom(begins: Int32Array, length: number, window = length): Int32Array {
+  const spans = new Int32Array(2 * begins.length);
+  begins.forEach((begin, i) => {
+    const t = i % length;
+    spans[2 * i] = Math.max(begin, t - window + 1);
+    spans[2 * i + 1] = t + 1;
+  });
+  return spans;
+}
+
+/** Pads rows on the right to the longest. The tensors belong to the scope of the caller. `starts`: where texts begin in packed rows. */
 export function decoderBatch(
   what: string,
   rows: readonly (readonly number[])[],
   { vocabSize, padTokenId = 0, windows }: Pick<ModelConfig, "vocabSize" | "padTokenId" | "windows">,
+  starts?: readonly (readonly number[])[],
 ): DecoderBatch {
   checkRows(what, rows, vocabSize);
   const length = Math.max(...rows.map((row) => row.length));
@@ -51,22 +85,30 @@ export function decoderBatch(
   rows.forEach((row, r) => {
     tokens.set(row, r * length);
   });
+  const begins = textStarts(what, rows, starts, length);
   const shape = [rows.length, length] as const;
-  const spansOf = (window: number | undefined): Tensor =>
-    tensor(attentionSpans(rows.length, length, length, { causal: true, window }), [...shape, 2]);
   return {
     tokens: tensor(tokens, shape),
     positions: tensor(
-      Int32Array.from(tokens, (_, i) => i % length),
+      begins.map((begin, i) => (i % length) - begin),
       shape,
     ),
     length,
-    spans: new Map([...new Set(windows)].map((window) => [window, spansOf(window)])),
+    spans: new Map([...new Set(windows)].map((window) => [window, tensor(spansFrom(begins, length, window), [...shape, 2])])),
   };
 }
 
-/** Labels [B, T] aligned with the tokens, moved so that position t holds what it predicts: the label of t + 1. */
-export function shiftedLabels(what: string, rows: readonly (readonly number[])[], labels: readonly (readonly number[])[], length: number): Tensor {
+/**
+ * Labels [B, T] aligned with the tokens, moved so that position t holds what it predicts: the label of t + 1. The first token of a packed text
+ * is predicted by nothing.
+ */
+export function shiftedLabels(
+  what: string,
+  rows: readonly (readonly number[])[],
+  labels: readonly (readonly number[])[],
+  length: number,
+  starts?: readonly (readonly number[])[],
+): Tensor {
   if (!Array.isArray(labels) || labels.length !== rows.length)
     throw new LowrankError("BAD_ARGUMENT", `${what}: there are ${rows.length} rows of tokens and ${String(labels?.length)} of labels`);
   const shifted = new Int32Array(rows.length * length).fill(ignoredLabel);
@@ -78,6 +120,7 @@ export function shiftedLabels(what: string, rows: readonly (readonly number[])[]
       if (!Number.isInteger(label)) throw new LowrankError("BAD_ARGUMENT", `${what}: label ${t} of row ${r} is ${String(label)}, not an integer`);
       if (t > 0) shifted[r * length + t - 1] = label;
     });
+    for (const start of starts?.[r] ?? []) if (start > 0) shifted[r * length + start - 1] = ignoredLabel;
   });
   return tensor(shifted, [rows.length, length]);
 }

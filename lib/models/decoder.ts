@@ -116,6 +116,8 @@ class Decoder extends Module {
 export interface TokenBatch {
   readonly tokens: readonly (readonly number[])[];
   readonly labels: readonly (readonly number[])[];
+  /** For rows that hold several texts: where each begins. They do not see each other, and their positions start at 0. */
+  readonly starts?: readonly (readonly number[])[];
 }
 
 /** Runs `fn` and frees what it made; in valueAndGrad that is left to its end, since checkpointed layers are computed again there. */
@@ -165,10 +167,10 @@ export class CausalLm extends Module {
    * ignored, the shift by one happens here.
    * @returns a scalar
    */
-  loss({ tokens, labels }: TokenBatch): Tensor<[], "f32"> {
+  loss({ tokens, labels, starts }: TokenBatch): Tensor<[], "f32"> {
     return freeing(() => {
-      const batch = decoderBatch("loss", tokens, this.config);
-      const shifted = shiftedLabels("loss", tokens, labels, batch.length);
+      const batch = decoderBatch("loss", tokens, this.config, starts);
+      const shifted = shiftedLabels("loss", tokens, labels, batch.length, starts);
       const hidden = this.#hidden(batch);
       // An adapter on the head needs its logits.
       if (this.lm_head.branches.some(({ enabled }) => enabled)) return crossEntropy(this.lm_head.forward(hidden), shifted);

@@ -91,7 +91,7 @@ export class Tokenizer {
 
   /**
    * Token ids of a text. Half a surrogate pair counts as U+FFFD. Time grows with the length of the text, n log n at worst.
-   * @throws LowrankError TEXT_UNENCODABLE when a character has no token
+   * @throws LowrankError TEXT_UNENCODABLE when a character has no token, BAD_ARGUMENT for more than 2^21 UTF-16 units
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
     const ids: number[] = [];
@@ -155,6 +155,8 @@ export class Tokenizer {
 
   /** Calls `found` for every token in order; the places are computed when asked for. */
   private run(text: string, options: EncodeOptions, found: (id: number, start: () => number, end: () => number) => void): void {
+    if (typeof text !== "string" || text.length > maxUnits)
+      throw new LowrankError("BAD_ARGUMENT", `encode takes a text of at most ${maxUnits} characters. Split it.`, { expected: maxUnits });
     const source = text.toWellFormed();
     const added = (options.addSpecialTokens ?? true) ? this.surroundings : undefined;
     for (const id of added?.before ?? []) found(id, zero, zero);
@@ -209,3 +211,6 @@ export class Tokenizer {
 }
 
 const zero = (): number => 0;
+
+/** Regular expressions of JavaScript run out of their stack in runs of some 4 million characters. */
+const maxUnits = 2 ** 21;

@@ -16,8 +16,11 @@ export type TrainingData<T> = IndexedData<T> | Iterable<T> | AsyncIterable<T>;
 
 export interface Batch<T> {
   readonly item: T;
-  /** Examples in it: the weight of its mean loss. */
+  /** The weight of its mean loss: examples, or trained labels. */
   readonly count: number;
+  readonly examples: number;
+  /** Tokens of a language model's batch. */
+  readonly tokens: number | undefined;
   /** Frees its tensors, unless the caller keeps them. */
   dispose(): void;
 }
@@ -27,6 +30,8 @@ export interface BatchOptions<T> {
   readonly seed: number;
   readonly keepBatches: boolean | undefined;
   readonly count: ((item: T) => number) | undefined;
+  /** What an item holds beside its weight, where the two differ. */
+  readonly sizes?: ((item: T) => { readonly examples: number; readonly tokens: number }) | undefined;
 }
 
 export class BatchSource<T> {
@@ -88,7 +93,8 @@ export class BatchSource<T> {
       if (!this.#keep) for (const tensor of tensors) tensor.dispose();
     };
     const count = this.options.count?.(item) ?? tensors[0]?.shape[0] ?? 1;
-    if (Number.isFinite(count) && count > 0) return { item, count, dispose };
+    const { examples = count, tokens } = this.options.sizes?.(item) ?? {};
+    if (Number.isFinite(count) && count > 0) return { item, count, examples, tokens, dispose };
     dispose();
     throw new LowrankError("DATA_BAD_ITEM", `Batch ${index} holds ${String(count)} examples; expected at least one. Leave empty batches out.`, {
       actual: count,

@@ -1,17 +1,23 @@
 /** @file Evaluation: means over examples, without gradients. */
 import { argmax } from "../functions.js";
+import type { CausalLm, TokenBatch } from "../models/index.js";
 import { engine, type OwnerId } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import { runScope } from "../tensor/scope.js";
 import { checkTensor, Tensor } from "../tensor/tensor.js";
 import { abortable } from "./abort.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
-import { checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";
+import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, trainedLabels } from "./language.js";
+import { checkBatchSize, checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";
 
 export interface EvaluationResult {
   /** Mean over all examples. */
   readonly loss: number;
   readonly examples: number;
+  /** Language models: labels that counted; the loss is their mean. */
+  readonly tokens?: number;
+  /** Language models: exp(loss). */
+  readonly perplexity?: number;
   /** Share of examples whose largest logit is at the label, where `loss` returns logits and labels. */
   readonly accuracy?: number;
   readonly metrics?: Readonly<Record<string, number>>;
@@ -32,9 +38,27 @@ interface BatchResult {
  * loss depends on (a module or an adapter); it is not changed.
  * @throws LowrankError DATA_EMPTY, DATA_SOURCE_ERROR, DATA_BAD_ITEM, ABORTED; what the loss throws.
  */
-export async function evaluate<T>(_target: object, data: TrainingData<T>, options: EvaluateOptions<T>): Promise<EvaluationResult> {
+export async function evaluate<T>(target: object, data: TrainingData<T>, options: EvaluateOptions<T> = {}): Promise<EvaluationResult> {
+  const model = options?.loss === undefined ? languageModelOf(target) : undefined;
+  if (model !== undefined) return evaluateLanguage(model, data as TrainingData<LanguageExample>, options as EvaluateOptions<TokenBatch>);
+  if (options?.batchSize !== undefined)
+    throw new LowrankError("BAD_ARGUMENT", "evaluate: batchSize is for language models without a loss of their own");
+  const source = (count: EvaluateOptions<T>["count"]) => new BatchSource(data, { shuffle: false, seed: 0, keepBatches: options.keepBatches, count });
+  return guarded(options, source);
+}
+
+function evaluateLanguage(model: CausalLm, data: TrainingData<LanguageExample>, options: EvaluateOptions<TokenBatch>): Promise<EvaluationResult> {
+  const { batchSize = 8, ...others } = options;
+  checkBatchSize("evaluate", batchSize);
+  const batches = languageBatches(data, { batchSize, shuffle: false, seed: 0 });
+  const source = (): BatchSource<TokenBatch> =>
+    new BatchSource(batches, { shuffle: false, seed: 0, keepBatches: true, count: trainedLabels, sizes: languageSizes });
+  return guarded({ ...others, loss: languageLoss(model, false) }, source);
+}
+
+async function guarded<T>(options: EvaluateOptions<T>, sourceOf: (count: EvaluateOptions<T>["count"]) => BatchSource<T>): Promise<EvaluationResult> {
   const loss = checkEvaluateOptions(options);
-  const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches: options.keepBatches, count: options.count });
+  const source = sourceOf(options.count);
   const guard = abortable(options.signal);
   try {
     return await evaluateBatches(source, loss, options.metrics ?? {}, guard.owner);
@@ -55,7 +79,9 @@ export async function evaluateBatches<T>(
   const names = Object.keys(metrics);
   const sums = new Float64Array(names.length);
   let total = 0;
+  let weight = 0;
   let examples = 0;
+  let tokens: number | undefined;
   let right = 0;
   let labelled = 0;
   for await (const batch of source.epoch(0)) {
@@ -66,7 +92,9 @@ export async function evaluateBatches<T>(
       );
       const [value, { correct, counted }, ...others] = read;
       total += value * batch.count;
-      examples += batch.count;
+      weight += batch.count;
+      examples += batch.examples;
+      if (batch.tokens !== undefined) tokens = (tokens ?? 0) + batch.count;
       right += correct;
       labelled += counted;
       others.forEach((other, i) => {
@@ -77,10 +105,11 @@ export async function evaluateBatches<T>(
     }
   }
   return {
-    loss: total / examples,
+    loss: total / weight,
     examples,
+    ...(tokens === undefined ? {} : { tokens, perplexity: Math.exp(total / weight) }),
     ...(labelled > 0 ? { accuracy: right / labelled } : {}),
-    ...(names.length > 0 ? { metrics: Object.fromEntries(names.map((name, i) => [name, (sums[i] as number) / examples])) } : {}),
+    ...(names.length > 0 ? { metrics: Object.fromEntries(names.map((name, i) => [name, (sums[i] as number) / weight])) } : {}),
   };
 }
 

@@ -16,6 +16,9 @@ export interface StepEvent {
   /** Examples in the step. */
   readonly examples: number;
   readonly examplesPerSecond: number;
+  /** Tokens of the step's texts, padding left out, of a language model. */
+  readonly tokens?: number;
+  readonly tokensPerSecond?: number;
   /** Undefined where the number of steps is not known. */
   readonly secondsLeft: number | undefined;
 }
@@ -26,6 +29,9 @@ export interface EvalEvent {
   readonly epoch: number;
   readonly loss: number;
   readonly examples: number;
+  /** Language models: labels that counted, and exp(loss). */
+  readonly tokens?: number;
+  readonly perplexity?: number;
   /** Share of examples whose largest logit is at the label, where `loss` returns logits and labels. */
   readonly accuracy?: number;
   readonly metrics?: Readonly<Record<string, number>>;

@@ -1,7 +1,7 @@
 /** @file The options of `train` and `evaluate`, checked. */
 import { LowrankError, nearest } from "../native/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
-import type { TrainingData } from "./data.js";
+import type { BatchOptions, TrainingData } from "./data.js";
 import { type Optimizer, optimizersByName } from "./optimizers.js";
 import { type Schedule, schedules } from "./schedule.js";
 
@@ -18,12 +18,18 @@ export interface EvaluateOptions<T> {
   /** Whether the caller keeps the batches' tensors; default: true for arrays, false for everything else. */
   readonly keepBatches?: boolean;
   readonly signal?: AbortSignal;
+  /** Language models without `loss`: examples in a batch; default 8. */
+  readonly batchSize?: number;
 }
 
 export interface EvaluationPlan<T> {
   readonly data: TrainingData<T>;
   /** In steps; default: at the end of each epoch. */
   readonly every?: number;
+  /** Stop after so many evaluations in a row without a new lowest loss. */
+  readonly patience?: number;
+  /** End with the weights of the lowest loss, instead of the last ones; default false. */
+  readonly keepBest?: boolean;
   readonly metrics?: EvaluateOptions<T>["metrics"];
 }
 
@@ -59,6 +65,10 @@ export interface TrainOptions<T> {
   /** Whether the caller keeps the batches' tensors; default: true for arrays, false for everything else. */
   readonly keepBatches?: boolean;
   readonly signal?: AbortSignal;
+  /** Language models without `loss`: examples in a batch; default 8. */
+  readonly batchSize?: number;
+  /** Language models without `loss`: compute layers again in the backward walk instead of keeping them. Less memory, about a third more time. */
+  readonly gradientCheckpointing?: boolean;
 }
 
 const trainNames: readonly (keyof TrainOptions<unknown>)[] = [
@@ -79,6 +89,8 @@ const trainNames: readonly (keyof TrainOptions<unknown>)[] = [
   "count",
   "keepBatches",
   "signal",
+  "batchSize",
+  "gradientCheckpointing",
 ];
 
 export interface TrainPlan<T> {
@@ -97,6 +109,7 @@ export interface TrainPlan<T> {
   readonly seed: number;
   readonly evaluate: EvaluationPlan<T> | undefined;
   readonly count: ((batch: T) => number) | undefined;
+  readonly sizes?: BatchOptions<T>["sizes"];
   readonly keepBatches: boolean | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -111,8 +124,11 @@ export function checkTrainOptions<T>(options: TrainOptions<T>): TrainPlan<T> {
   if (!schedules.includes(schedule))
     throw new LowrankError("BAD_ARGUMENT", `train: schedule is one of ${schedules.join(", ")}; found ${String(schedule)}`);
   if (options.evaluate !== undefined) {
-    checkNames("train: evaluate", options.evaluate, ["data", "every", "metrics"]);
-    if (options.evaluate.every !== undefined) checkNumber("train: evaluate", "every", options.evaluate.every, 1);
+    checkNames("train: evaluate", options.evaluate, ["data", "every", "metrics", "patience", "keepBest"]);
+    for (const name of ["every", "patience"] as const) {
+      const value = options.evaluate[name];
+      if (value !== undefined) checkNumber("train: evaluate", name, value, 1);
+    }
   }
   return {
     loss: checkLoss("train", options.loss),
@@ -137,9 +153,11 @@ export function checkTrainOptions<T>(options: TrainOptions<T>): TrainPlan<T> {
 
 /** Checks the options of `evaluate`. */
 export function checkEvaluateOptions<T>(options: EvaluateOptions<T>): (batch: T) => LossResult {
-  checkNames("evaluate", options, ["loss", "metrics", "count", "keepBatches", "signal"]);
+  checkNames("evaluate", options, ["loss", "metrics", "count", "keepBatches", "signal", "batchSize"]);
   return checkLoss("evaluate", options.loss);
 }
+
+export const checkBatchSize = (what: string, size: number): number => checkNumber(what, "batchSize", size, 1);
 
 function checkLoss<T>(what: string, loss: ((batch: T) => LossResult) | undefined): (batch: T) => LossResult {
   if (typeof loss === "function") return loss;

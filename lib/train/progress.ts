@@ -54,12 +54,13 @@ export async function* showProgress<E extends TrainingEvent>(training: AsyncIter
 }
 
 function progressText(event: Extract<TrainingEvent, { type: "step" }>, label: string): string {
-  const { step, totalSteps: total, loss, examplesPerSecond, secondsLeft } = event;
+  const { step, totalSteps: total, loss, examplesPerSecond, tokensPerSecond, secondsLeft } = event;
+  const speed = tokensPerSecond === undefined ? `${Math.round(examplesPerSecond)} examples/s` : `${Math.round(tokensPerSecond)} tokens/s`;
   const share = total === undefined ? undefined : step / total;
   const filled = share === undefined ? 0 : Math.round(share * barWidth);
   const bar = share === undefined ? "" : ` [${"█".repeat(filled)}${"·".repeat(barWidth - filled)}] ${Math.floor(share * 100)} %`;
   const left = secondsLeft === undefined ? "" : `  ${secondsText(secondsLeft)} left`;
-  return `${label}${bar}  step ${step}${total === undefined ? "" : `/${total}`}  loss ${loss.toPrecision(4)}  ${Math.round(examplesPerSecond)} examples/s${left}`;
+  return `${label}${bar}  step ${step}${total === undefined ? "" : `/${total}`}  loss ${loss.toPrecision(4)}  ${speed}${left}`;
 }
 
 function noteText(event: TrainingEvent, label: string): string | undefined {

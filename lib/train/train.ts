@@ -3,16 +3,19 @@ import type { Parameter } from "../autograd/parameter.js";
 import { withRecord } from "../autograd/randomness.js";
 import { valueAndGrad } from "../autograd/value-and-grad.js";
 import { scale } from "../functions.js";
+import type { TokenBatch } from "../models/index.js";
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
+import { outsideScopes } from "../tensor/scope.js";
 import { StepRecord, type StepResults } from "../tensor/step-record.js";
-import { Tensor } from "../tensor/tensor.js";
+import { empty, Tensor } from "../tensor/tensor.js";
 import { abortable, type Guard } from "./abort.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
 import { evaluateBatches } from "./evaluate.js";
 import type { EvalEvent, StepEvent, TrainingEvent, TrainingResult } from "./events.js";
 import { FlatParameters } from "./flat.js";
-import { checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
+import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, trainedLabels } from "./language.js";
+import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
 import { scheduleFactor } from "./schedule.js";
 
 /** What can be trained: anything with parameters by name. */
@@ -32,9 +35,8 @@ export class Training<T> implements AsyncIterable<TrainingEvent> {
   #started = false;
 
   constructor(target: Trainable | readonly Trainable[], data: TrainingData<T>, options: TrainOptions<T>) {
-    const plan = checkTrainOptions(options);
     const parameters = parametersOf(target);
-    const source = new BatchSource(data, plan);
+    const { plan, source } = planTraining(target, data, options);
     let settle: { resolve: (result: TrainingResult) => void; reject: (error: unknown) => void } | undefined;
     this.#settled = new Promise((resolve, reject) => {
       settle = { resolve, reject };
@@ -114,12 +116,46 @@ function parametersOf(target: Trainable | readonly Trainable[]): ReadonlyMap<str
   return all;
 }
 
+interface Prepared<T> {
+  readonly plan: TrainPlan<T>;
+  readonly source: BatchSource<T>;
+}
+
+/** Checks the options. Without a loss of the user's, the target's language model has one, and its examples are put together to batches. */
+function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainOptions<T>): Prepared<T> {
+  const model = options?.loss === undefined ? languageModelOf(target) : undefined;
+  if (model === undefined) {
+    for (const name of ["batchSize", "gradientCheckpointing"] as const) {
+      if (options?.[name] === undefined) continue;
+      throw new LowrankError("BAD_ARGUMENT", `train: ${name} is for language models without a loss of their own; with loss, each item is one batch`);
+    }
+    const plan = checkTrainOptions(options);
+    return { plan, source: new BatchSource(data, plan) };
+  }
+  const { batchSize = 8, gradientCheckpointing = false, evaluate, ...others } = options as TrainOptions<TokenBatch>;
+  checkBatchSize("train", batchSize);
+  const batched = (examples: TrainingData<unknown>, shuffle: boolean, seed: number): TrainingData<TokenBatch> =>
+    languageBatches(examples as TrainingData<LanguageExample>, { batchSize, shuffle, seed });
+  const checked = checkTrainOptions<TokenBatch>({
+    ...others,
+    ...(evaluate === undefined ? {} : { evaluate: { ...evaluate, data: batched(evaluate.data, false, 0) } }),
+    loss: languageLoss(model, gradientCheckpointing),
+    count: trainedLabels,
+  });
+  const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes };
+  const source = new BatchSource(batched(data, checked.shuffle, checked.seed), { ...plan, shuffle: false });
+  return { plan, source } as unknown as Prepared<T>;
+}
+
 /** One run of a training. */
 class Run<T> {
   readonly #wanted: ReadonlySet<Parameter>;
   readonly #totalSteps: number | undefined;
   readonly #batchesPerEpoch: number | undefined;
   #best: { step: number; loss: number } | undefined;
+  /** The trained values at the lowest loss, where they are to be kept. */
+  #bestValues: Tensor | undefined;
+  #evaluationsSinceBest = 0;
   #seconds = 0;
 
   constructor(
@@ -150,6 +186,7 @@ class Run<T> {
         if (event.type === "step") last = event;
         yield event;
       }
+      this.#restoreBest(flat, last?.step);
       yield {
         type: "done",
         steps: last?.step ?? 0,
@@ -162,6 +199,7 @@ class Run<T> {
     } finally {
       guard.stop();
       guard.release();
+      this.#bestValues?.dispose();
       flat?.dispose();
       record.dispose();
     }
@@ -178,10 +216,11 @@ class Run<T> {
         const event = await this.#step(guard, record, flat, group, step++, fraction);
         if (step === 1) yield* this.#unusedParameters();
         yield event;
-        if (evaluate?.every !== undefined && step % evaluate.every === 0) yield await this.#evaluate(guard, step, fraction);
-        if (step === this.#totalSteps) break;
+        if (evaluate?.every !== undefined && step % evaluate.every === 0) yield await this.#evaluate(guard, flat, step, fraction);
+        if (step === this.#totalSteps || this.#patienceIsOver()) return;
       }
-      if (evaluate !== undefined && evaluate.every === undefined) yield await this.#evaluate(guard, step, epoch + 1);
+      if (evaluate !== undefined && evaluate.every === undefined) yield await this.#evaluate(guard, flat, step, epoch + 1);
+      if (this.#patienceIsOver()) return;
     }
   }
 
@@ -189,9 +228,11 @@ class Run<T> {
   async #step(guard: Guard, record: StepRecord, flat: FlatParameters, group: readonly Batch<T>[], step: number, epoch: number): Promise<StepEvent> {
     const { optimizer, seed, weightDecay, maxGradNorm, schedule, warmupSteps } = this.plan;
     const learningRate = this.plan.learningRate * scheduleFactor(schedule, step, warmupSteps, this.#totalSteps ?? 0);
-    const examples = group.reduce((sum, { count }) => sum + count, 0);
+    const weight = group.reduce((sum, { count }) => sum + count, 0);
+    const examples = group.reduce((sum, batch) => sum + batch.examples, 0);
+    const tokens = group.some((batch) => batch.tokens !== undefined) ? group.reduce((sum, batch) => sum + (batch.tokens ?? 0), 0) : undefined;
     const started = performance.now();
-    const settings = { seed, step, micro: 0, learningRate, weightDecay, maxGradNorm, gradientDivisor: examples, ...optimizer.corrections(step) };
+    const settings = { seed, step, micro: 0, learningRate, weightDecay, maxGradNorm, gradientDivisor: weight, ...optimizer.corrections(step) };
     const results = await engine().as(guard.owner, () => {
       try {
         guard.check();
@@ -202,7 +243,7 @@ class Run<T> {
         for (const batch of group) batch.dispose();
       }
     });
-    const loss = results.lossSum / examples;
+    const loss = results.lossSum / weight;
     if (results.halted) throw nonFinite(step + 1, loss, results, flat, examples);
     const seconds = (performance.now() - started) / 1000;
     this.#seconds += seconds;
@@ -216,6 +257,7 @@ class Run<T> {
       gradNorm: results.gradNorm,
       examples,
       examplesPerSecond: examples / seconds,
+      ...(tokens === undefined ? {} : { tokens, tokensPerSecond: tokens / seconds }),
       secondsLeft: this.#totalSteps === undefined ? undefined : (this.#seconds / (step + 1)) * (this.#totalSteps - step - 1),
     };
   }
@@ -252,13 +294,29 @@ class Run<T> {
     yield { type: "warning", step: 1, message: `${unused.length} trained tensors got no gradient: the loss does not depend on ${names}` };
   }
 
-  async #evaluate(guard: Guard, step: number, epoch: number): Promise<EvalEvent> {
-    const { evaluate, loss, count, keepBatches } = this.plan;
+  #patienceIsOver(): boolean {
+    const { patience = Number.POSITIVE_INFINITY } = this.plan.evaluate ?? {};
+    return this.#evaluationsSinceBest >= patience;
+  }
+
+  #restoreBest(flat: FlatParameters, lastStep: number | undefined): void {
+    if (this.#bestValues === undefined || this.#best?.step === lastStep) return;
+    engine().kernels.copy(flat.values, this.#bestValues);
+    flat.valuesChanged();
+  }
+
+  async #evaluate(guard: Guard, flat: FlatParameters, step: number, epoch: number): Promise<EvalEvent> {
+    const { evaluate, loss, count, sizes, keepBatches } = this.plan;
     const { data, metrics } = evaluate as NonNullable<typeof evaluate>;
-    const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches, count });
+    const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches, count, sizes });
     const result = await evaluateBatches(source, loss, metrics ?? {}, guard.owner);
     const best = this.#best === undefined || result.loss < this.#best.loss;
+    this.#evaluationsSinceBest = best ? 0 : this.#evaluationsSinceBest + 1;
     if (best) this.#best = { step, loss: result.loss };
+    if (best && evaluate?.keepBest === true) {
+      this.#bestValues ??= outsideScopes(() => empty(flat.values.shape, "f32", "state"));
+      engine().kernels.copy(this.#bestValues, flat.values);
+    }
     return { type: "eval", step, epoch, ...result, best };
   }
 }

@@ -1,20 +1,10 @@
 /** @file Everything in test/fixtures/text, compared exactly: ids, decoded text, streams, rendered chats, spans and masks. */
 import { describe, expect, it } from "vitest";
-import { LowrankError } from "../../lib/native/errors.js";
 import { createTextStream, type Example, ignoredLabel, loadTokenizer, renderExample, type Tokenizer } from "../../lib/text/index.js";
+import { failureOf } from "./failure.js";
 import { type ChatCase, cases, folder, type Style, styles, text } from "./golden.js";
 
 const codes = { template: "TEMPLATE_RAISED", "no-assistant-turn": "EXAMPLE_NO_ASSISTANT", "no-trained-token": "EXAMPLE_NO_TRAINED_TOKEN" } as const;
-
-function failureOf(work: () => unknown): LowrankError {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof LowrankError) return error;
-    throw error;
-  }
-  throw new Error("expected a LowrankError");
-}
 
 function expectMask({ tokens, labels }: Example, ids: readonly number[], trained: readonly number[]): void {
   expect(tokens).toEqual(ids);
@@ -63,7 +53,7 @@ describe.each(styles)("%s", (style) => {
     const mine = chat.cases.filter(({ template }) => template === name);
     it.each(mine)("$name", async (example) => {
       const tokenizer = await withTemplate(style, chat.templates[name]?.template ?? "");
-      checkChat(tokenizer, example);
+      await checkChat(tokenizer, example);
     });
   });
 
@@ -74,7 +64,7 @@ describe.each(styles)("%s", (style) => {
     for (const row of all) {
       const { maxLength, trained, ids, error } = row;
       const render = (): Example => renderExample(row, tokenizer, maxLength === undefined ? {} : { maxLength });
-      if (error !== undefined) expect(failureOf(render).code).toBe(codes[error]);
+      if (error !== undefined) expect((await failureOf(render)).code).toBe(codes[error]);
       else expectMask(render(), ids, trained ?? []);
     }
   });
@@ -87,14 +77,14 @@ function delayed(pieces: readonly string[]): string[] {
   return pieces.map((piece, k) => (k === at ? "" : k === last ? "\ufffd" : piece));
 }
 
-function checkChat(tokenizer: Tokenizer, example: ChatCase): void {
+async function checkChat(tokenizer: Tokenizer, example: ChatCase): Promise<void> {
   const { messages, tools, templateArgs, now, maxLength, error } = example;
   const common = { ...(templateArgs ? { templateArgs } : {}), ...(now === undefined ? {} : { now: new Date(now) }) };
   const chatOptions = { ...common, ...(tools ? { tools } : {}) };
   const render = (): Example =>
     renderExample({ messages, ...(tools ? { tools } : {}) }, tokenizer, { ...common, ...(maxLength ? { maxLength } : {}) });
   if (error === "template") {
-    const failure = failureOf(() => tokenizer.applyChatTemplate(messages, chatOptions));
+    const failure = await failureOf(() => tokenizer.applyChatTemplate(messages, chatOptions));
     expect(failure.code).toBe("TEMPLATE_RAISED");
     expect(failure.details["raised"]).toBe(example.message);
     return;
@@ -106,7 +96,7 @@ function checkChat(tokenizer: Tokenizer, example: ChatCase): void {
   expect(prompt).toBe(example.promptText);
   expect(tokenizer.encode(prompt, { addSpecialTokens: false })).toEqual(example.promptIds);
   if (error !== undefined) {
-    expect(failureOf(render).code).toBe(codes[error]);
+    expect((await failureOf(render)).code).toBe(codes[error]);
     return;
   }
   const made = render();
