@@ -2,7 +2,7 @@
 
 import { withTape } from "../autograd/apply.js";
 import { mul } from "../functions.js";
-import { writeFolder } from "../io/atomic.js";
+import { type FolderEntry, writeFolder } from "../io/atomic.js";
 import { firstNonFinite } from "../io/finite.js";
 import { safetensorsEntry, serializeSafetensors, type TensorSource } from "../io/safetensors-write.js";
 import { LowrankError, quoted } from "../native/errors.js";
@@ -23,18 +23,26 @@ export interface SaveOptions {
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
 
+/** The chat template that the adapter was trained with, as text. */
+export const templateFile = "chat_template.jinja";
+/** In bytes; as for the templates of tokenizers. */
+export const maxTemplateBytes = 1_000_000;
+
 /** The metadata key of a single file that holds the text of its adapter_config.json. */
 export const configKey = "lowrank";
+/** That of the text of its chat template. */
+export const templateKey = "chat_template";
 
 /** The config goes last: readers look for it first. */
 export async function saveAdapter(adapter: Adapter, dir: string, options: SaveOptions): Promise<void> {
   const [config, tensors] = await Promise.all([configText(adapter), snapshot(trainedTensors(adapter))]);
-  await writeAdapter(dir, config, tensors, options);
+  await writeAdapter(adapter, dir, config, tensors, options);
 }
 
 export async function adapterBytes(adapter: Adapter): Promise<Uint8Array> {
   const [config, tensors] = await Promise.all([configText(adapter), snapshot(trainedTensors(adapter))]);
-  return serializeSafetensors(tensors, { format: "pt", [configKey]: config }, "adapter");
+  const template = templateBytes(adapter) === undefined ? {} : { [templateKey]: adapter.chatTemplate as string };
+  return serializeSafetensors(tensors, { format: "pt", [configKey]: config, ...template }, "adapter");
 }
 
 export async function exportLora(adapter: Adapter, dir: string, options: SaveOptions): Promise<void> {
@@ -48,16 +56,21 @@ export async function exportLora(adapter: Adapter, dir: string, options: SaveOpt
     ]),
   );
   for (const product of products) product.dispose();
-  await writeAdapter(dir, loraTextOf(adapter.layers), await read, options);
+  await writeAdapter(adapter, dir, loraTextOf(adapter.layers), await read, options);
 }
 
-async function writeAdapter(dir: string, config: string, tensors: readonly TensorSource[], options: SaveOptions): Promise<void> {
-  const text = new TextEncoder().encode(config);
-  await writeFolder(
-    dir,
-    [safetensorsEntry(weightsFile, tensors, { format: "pt" }), { name: configFile, write: (file) => file.write(text) }],
-    options,
-  );
+async function writeAdapter(adapter: Adapter, dir: string, config: string, tensors: readonly TensorSource[], options: SaveOptions): Promise<void> {
+  const template = templateBytes(adapter);
+  const entry = (name: string, bytes: Uint8Array): FolderEntry => ({ name, write: (file) => file.write(bytes) });
+  const entries = [safetensorsEntry(weightsFile, tensors, { format: "pt" }), entry(configFile, new TextEncoder().encode(config))];
+  await writeFolder(dir, template === undefined ? entries : [entry(templateFile, template), ...entries], options);
+}
+
+function templateBytes({ name, chatTemplate }: Adapter): Uint8Array | undefined {
+  const bytes = chatTemplate === undefined ? undefined : new TextEncoder().encode(chatTemplate);
+  if (bytes === undefined || bytes.length <= maxTemplateBytes) return bytes;
+  const message = `The adapter ${quoted(name)} is not saved: its chat template has ${bytes.length} bytes, the limit is ${maxTemplateBytes}.`;
+  throw new LowrankError("TEMPLATE_TOO_LARGE", message, { expected: maxTemplateBytes, actual: bytes.length });
 }
 
 /** V·diag(δ), which keeps its own memory. */

@@ -12,11 +12,16 @@ import { type AdapterConfig, methods } from "./options.js";
 import type { LedgerEntry } from "./targets.js";
 import { type ContentId, contentOf, freeze, type Merge, mergesOf, unfreeze } from "./weights.js";
 
+/** A branch that names its adapter: who finds it on a layer finds all of it. @internal */
+export interface AdapterBranch extends LowRankBranch {
+  readonly adapter: Adapter;
+}
+
 /** A layer with its branch. @internal */
 export interface AdapterLayer {
   readonly path: string;
   readonly linear: Linear;
-  readonly branch: LowRankBranch;
+  readonly branch: AdapterBranch;
   /** What the weight held when the adapter was attached; undefined when it had no value yet. */
   readonly content: ContentId | undefined;
   readonly factors: Factors;
@@ -45,6 +50,11 @@ export class Adapter {
   readonly ledger: readonly LedgerEntry[];
   /** Sentences about what was ignored or looks wrong. */
   readonly warnings: readonly string[];
+  /**
+   * The text of the chat template that it was trained with, where it is known: `save` writes it beside the adapter (chat_template.jinja),
+   * `loadAdapter` reads it there, `generate` renders messages with it.
+   */
+  chatTemplate: string | undefined;
   /** @internal */
   readonly layers: readonly AdapterLayer[];
   readonly #module: Module;
@@ -66,7 +76,7 @@ export class Adapter {
     this.ledger = ledger;
     this.warnings = warnings;
     this.#module = module;
-    this.layers = makeBranches(method, layers, seed);
+    this.layers = makeBranches(this, method, layers, seed);
     const trained = this.layers.flatMap(({ path, factors }) =>
       method.trains.map((role) => [method.tensorName(path, role), factors[role] as Parameter] as const),
     );
@@ -178,16 +188,20 @@ export class Adapter {
   }
 
   /**
-   * Writes `adapter_config.json` and `adapter_model.safetensors` to a folder, atomically. LoRA: PEFT's format. Σ: lowrank's own
+   * Writes `adapter_config.json`, `adapter_model.safetensors` and, where `chatTemplate` is set, `chat_template.jinja` to a folder, atomically. LoRA: PEFT's format. Σ: lowrank's own
    * (docs/adapters.md); use `exportAsLora` for other programs.
-   * @throws LowrankError TENSOR_NONFINITE (nothing is written), ADAPTER_STATE (Σ, when a weight under it has changed), IO_…, ABORTED, DISPOSED
+   * @throws LowrankError TENSOR_NONFINITE (nothing is written), ADAPTER_STATE (Σ, when a weight under it has changed), TEMPLATE_TOO_LARGE, IO_…,
+   * ABORTED, DISPOSED
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
     this.#requireLive("save");
     return saveAdapter(this, dir, options);
   }
 
-  /** All of the adapter as one safetensors file, for `loadAdapter`: the configuration is in its metadata under "lowrank". @throws as `save` */
+  /**
+   * All of the adapter as one safetensors file, for `loadAdapter`: its metadata holds the configuration under "lowrank", the chat template under
+   * "chat_template". @throws as `save`
+   */
   async toBytes(): Promise<Uint8Array> {
     this.#requireLive("toBytes");
     return adapterBytes(this);
@@ -280,7 +294,7 @@ function refuseMerged(name: string, path: string, { weight }: Linear): void {
 }
 
 /** Makes the factors, the trained ones in one flat buffer, with their initial values. Frees all of them on failure. */
-function makeBranches(method: Method, plans: readonly LayerPlan[], seed: number): AdapterLayer[] {
+function makeBranches(adapter: Adapter, method: Method, plans: readonly LayerPlan[], seed: number): AdapterLayer[] {
   const made: Factors[] = [];
   let flat: Tensor | undefined;
   try {
@@ -302,7 +316,7 @@ function makeBranches(method: Method, plans: readonly LayerPlan[], seed: number)
       ) as unknown as Factors;
       made.push(factors);
       method.initialize(plan, factors, seed);
-      return layerOf(plan, factors);
+      return layerOf(adapter, plan, factors);
     });
   } catch (error) {
     disposeFactors(made);
@@ -312,8 +326,8 @@ function makeBranches(method: Method, plans: readonly LayerPlan[], seed: number)
   }
 }
 
-function layerOf({ path, linear, scale, dropout }: LayerPlan, factors: Factors): AdapterLayer {
-  const branch: LowRankBranch = { ...factors, scale, dropout, site: path, enabled: true };
+function layerOf(adapter: Adapter, { path, linear, scale, dropout }: LayerPlan, factors: Factors): AdapterLayer {
+  const branch: AdapterBranch = { ...factors, scale, dropout, site: path, enabled: true, adapter };
   return { path, linear, branch, factors, content: linear.weight.initialized ? contentOf(linear.weight) : undefined };
 }
 

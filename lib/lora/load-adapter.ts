@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { openInput, readSmallFile, throwIfAborted } from "../io/file.js";
 import { resolveInside } from "../io/inside.js";
 import { openSource, parseSafetensors, type SafetensorsFile } from "../io/safetensors.js";
+import { firstInvalidUtf8 } from "../io/utf8.js";
 import { engine } from "../native/engine.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
 import type { Module } from "../nn/index.js";
 import { tidy } from "../tensor/scope.js";
 import { Adapter } from "./adapter.js";
-import { configFile, configKey, weightsFile } from "./adapter-files.js";
+import { configFile, configKey, maxTemplateBytes, templateFile, templateKey, weightsFile } from "./adapter-files.js";
 import { targetModules } from "./attach.js";
 import { lora, loraScale } from "./lora.js";
 import type { LayerPlan, Method } from "./method.js";
@@ -34,6 +35,7 @@ interface OpenAdapter {
   /** For messages. */
   readonly configName: string;
   readonly file: SafetensorsFile;
+  readonly chatTemplate: string | undefined;
 }
 
 /** What was read, before anything is attached. */
@@ -48,6 +50,7 @@ interface LoadedAdapter {
 /**
  * Attaches a stored adapter to a module: a folder that PEFT or `Adapter.save` wrote (LoRA as f32, f16, bf16 or f64; held as f32), or the
  * bytes of `Adapter.toBytes`. The tensors decide which modules are adapted; all of them are applied.
+ * A chat_template.jinja in the folder becomes the adapter's `chatTemplate`.
  * @throws LowrankError ADAPTER_…, TARGET_UNSUPPORTED, TENSOR_NONFINITE, DTYPE_UNSUPPORTED, WRONG_FILE_TYPE (adapter_model.bin), ST_…, IO_…,
  * CONFIG_TOO_LARGE, OUT_OF_MEMORY, ABORTED; nothing is attached then. Σ: ADAPTER_WRONG_BASE when a weight differs from the one it was trained on.
  */
@@ -61,7 +64,9 @@ export async function loadAdapter(module: Module, source: string | Uint8Array, o
   } finally {
     await open.file.close();
   }
-  return attachLoaded(module, loaded, options.name ?? loaded.config.method);
+  const adapter = attachLoaded(module, loaded, options.name ?? loaded.config.method);
+  adapter.chatTemplate = open.chatTemplate;
+  return adapter;
 }
 
 function attachLoaded(module: Module, { config, layers, values, warnings }: LoadedAdapter, name: string): Adapter {
@@ -83,7 +88,8 @@ async function openAdapter(source: string | Uint8Array, signal: AbortSignal | un
     throw new LowrankError("BAD_ARGUMENT", `loadAdapter: expected a folder or the bytes of a file, found ${typeof source}.`);
   const file = parseSafetensors(source, "adapter");
   const text = file.metadata.get(configKey);
-  if (text !== undefined) return { config: new TextEncoder().encode(text), configName: `adapter: metadata ${quoted(configKey)}`, file };
+  const chatTemplate = file.metadata.get(templateKey);
+  if (text !== undefined) return { config: new TextEncoder().encode(text), configName: `adapter: metadata ${quoted(configKey)}`, file, chatTemplate };
   const problem = `the metadata of these bytes lacks the key ${quoted(configKey)}, which holds the adapter's configuration. Pass what toBytes() gave, or load the folder.`;
   throw fileError("ADAPTER_MISSING_FIELD", "adapter", problem, { expected: configKey });
 }
@@ -92,15 +98,31 @@ async function openFolder(folder: string, signal: AbortSignal | undefined): Prom
   const configName = join(folder, configFile);
   const configPath = await resolveInside(folder, configFile);
   const config = await readSmallFile(configPath, undefined, undefined, { followLink: false, shownAs: configName });
+  const chatTemplate = await readTemplate(folder);
   const shownAs = join(folder, weightsFile);
   try {
     const path = await resolveInside(folder, weightsFile);
     const file = await openSource(await openInput(path, { followLink: false, shownAs }), signal === undefined ? {} : { signal });
-    return { config, configName, file };
+    return { config, configName, file, chatTemplate };
   } catch (error) {
     if (error instanceof LowrankError && error.code === "IO_NOT_FOUND" && (await hasPickle(folder))) throw pickle(folder);
     throw error;
   }
+}
+
+/** The text of the folder's chat_template.jinja, where there is one. */
+async function readTemplate(folder: string): Promise<string | undefined> {
+  const shownAs = join(folder, templateFile);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readSmallFile(await resolveInside(folder, templateFile), maxTemplateBytes, "TEMPLATE_TOO_LARGE", { followLink: false, shownAs });
+  } catch (error) {
+    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
+    throw error;
+  }
+  const offset = firstInvalidUtf8(bytes);
+  if (offset >= 0) throw fileError("TEMPLATE_SYNTAX", shownAs, `the file is not valid UTF-8 (at byte ${offset}).`, { offset });
+  return new TextDecoder().decode(bytes);
 }
 
 const pickleFile = "adapter_model.bin";

@@ -4,18 +4,24 @@
  */
 import { currentTape } from "../autograd/apply.js";
 import { checkpoint } from "../autograd/checkpoint.js";
-import { add, attention, crossEntropy, linearCrossEntropy, reshape, rope, swiglu } from "../functions.js";
+import { add, attention, crossEntropy, linearCrossEntropy, reshape, rope, slice, swiglu } from "../functions.js";
+import { LowrankError } from "../native/errors.js";
 import { Embedding, Linear, Module, RmsNorm, ropeTable } from "../nn/index.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import { type Tensor, viewOf } from "../tensor/tensor.js";
+import type { Tokenizer } from "../text/index.js";
 import { type DecoderBatch, decoderBatch, shiftedLabels } from "./batch.js";
 import { type ModelConfig, ropeFrequencies } from "./config.js";
+import type { GenerationDefaults } from "./generation-config.js";
+import { continuedBatch, type Extend, type KvCache, rotationOf } from "./kv-cache.js";
 
 /** What all layers share in one forward pass. */
 interface Pass extends Pick<DecoderBatch, "positions" | "spans"> {
   /** [P, K] */
   readonly table: Tensor;
+  /** Puts the keys and values of the layer into a cache, and gives those of all tokens so far. */
+  readonly extend?: Extend | undefined;
 }
 
 interface Build {
@@ -55,7 +61,8 @@ class Attention extends Module {
     const q = turn(split(this.q_proj.forward(x), heads), this.q_norm);
     const k = turn(split(this.k_proj.forward(x), kvHeads), this.k_norm);
     const v = split(this.v_proj.forward(x), kvHeads);
-    const y = attention(q, k, v, { spans: pass.spans.get(this.window) as Tensor });
+    const [keys, values] = pass.extend?.(k, v) ?? [k, v];
+    const y = attention(q, keys, values, { spans: pass.spans.get(this.window) as Tensor });
     return this.o_proj.forward(reshape(y, [batch, length, heads * headDim]));
   }
 }
@@ -120,6 +127,12 @@ export interface TokenBatch {
   readonly starts?: readonly (readonly number[])[];
 }
 
+export interface CausalLmOptions {
+  readonly dtype?: WeightDType;
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly generation?: GenerationDefaults;
+}
+
 /** Runs `fn` and frees what it made; in valueAndGrad that is left to its end, since checkpointed layers are computed again there. */
 const freeing = <T>(fn: () => T): T => (currentTape() === undefined ? tidy(fn) : fn());
 
@@ -132,14 +145,23 @@ export class CausalLm extends Module {
   readonly lm_head: Linear;
   /** Whether layers are computed again in the backward walk instead of kept: less memory for about a third more time. */
   gradientCheckpointing = false;
-  #table: { readonly key: string; readonly tensor: Tensor } | undefined;
+  /** What `generate` does where its options say nothing. */
+  readonly generation: GenerationDefaults;
+  readonly #tokenizer: Tokenizer | undefined;
+  #table: { readonly rotation: number; readonly positions: number; readonly tensor: Tensor } | undefined;
 
-  /** @param dtype how the matrices are stored; norms and biases are f32. Only f32 weights can be trained themselves. */
+  /**
+   * @param dtype how the matrices are stored; norms and biases are f32. Only f32 weights can be trained themselves.
+   * @param tokenizer what `model.tokenizer` gives
+   * @param generation from generation_config.json
+   */
   constructor(
     readonly config: ModelConfig,
-    { dtype = "f32" }: { readonly dtype?: WeightDType } = {},
+    { dtype = "f32", tokenizer, generation = {} }: CausalLmOptions = {},
   ) {
     super();
+    this.generation = generation;
+    this.#tokenizer = tokenizer;
     const { vocabSize, hiddenSize, tieEmbeddings } = config;
     this.model = new Decoder({ config, dtype });
     this.lm_head = new Linear(hiddenSize, vocabSize, {
@@ -148,6 +170,21 @@ export class CausalLm extends Module {
       isOutputLayer: true,
       ...(tieEmbeddings ? { weight: this.model.embed_tokens.weight } : {}),
     });
+  }
+
+  /** @throws LowrankError TOKENIZER_MISSING when the model's folder has no tokenizer.json */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer !== undefined) return this.#tokenizer;
+    const hint = "Put the file beside config.json and load the model again; generateTokens and loss take token ids, without a tokenizer.";
+    throw new LowrankError("TOKENIZER_MISSING", `tokenizer.json: the model has no tokenizer, because its folder has no such file. ${hint}`, {
+      file: "tokenizer.json",
+      hint,
+    });
+  }
+
+  /** Whether there is a `tokenizer`. */
+  get hasTokenizer(): boolean {
+    return this.#tokenizer !== undefined;
   }
 
   /**
@@ -178,6 +215,26 @@ export class CausalLm extends Module {
     });
   }
 
+  /**
+   * The logits [V] of the token that follows `ids`. `cache` holds keys and values of the first `cache.length` of them, and then of all: only
+   * the others are computed. Where the rotary frequencies change with the length (`rotationOf`), all are computed anew.
+   * @internal
+   */
+  nextLogits(ids: readonly number[], cache: KvCache): Tensor {
+    const rotation = rotationOf(this.config, ids.length);
+    if (rotation !== cache.rotation) cache.clear();
+    cache.rotation = rotation;
+    const added = ids.slice(cache.length);
+    cache.reserve(added.length);
+    const logits = tidy(() => {
+      const hidden = this.#hidden(continuedBatch(added, cache.length, this.config), cache);
+      const last = slice(reshape(hidden, [added.length, this.config.hiddenSize]), 0, added.length - 1);
+      return reshape(this.lm_head.forward(last), [this.config.vocabSize]);
+    });
+    cache.advance(added.length);
+    return logits;
+  }
+
   override dispose(): void {
     super.dispose();
     this.#table?.tensor.dispose();
@@ -185,27 +242,25 @@ export class CausalLm extends Module {
   }
 
   /** [B, T, D], behind the last norm. */
-  #hidden(batch: DecoderBatch): Tensor {
+  #hidden(batch: DecoderBatch, cache?: KvCache): Tensor {
     const pass: Pass = { positions: batch.positions, spans: batch.spans, table: this.#ropeTable(batch.length) };
     let x: Tensor = this.model.embed_tokens.forward(batch.tokens);
-    for (const layer of this.model.layers) {
-      const run = (input: Tensor): Tensor => layer.forward(input, pass);
+    this.model.layers.forEach((layer, i) => {
+      const run = (input: Tensor): Tensor => layer.forward(input, cache === undefined ? pass : { ...pass, extend: cache.extend(i) });
       const before = x;
-      x = this.gradientCheckpointing ? checkpoint(run, before) : tidy(() => run(before));
+      x = this.gradientCheckpointing && cache === undefined ? checkpoint(run, before) : tidy(() => run(before));
       before.dispose();
-    }
+    });
     return this.model.norm.forward(x);
   }
 
   #ropeTable(length: number): Tensor {
-    const { rope: settings } = this.config;
-    const dependsOnLength = settings.type === "dynamic" || settings.type === "longrope";
-    const positions = Math.ceil(length / tableStep) * tableStep;
-    const key = dependsOnLength ? `length ${length}` : `positions ${positions}`;
-    if (this.#table?.key !== key) {
+    const rotation = rotationOf(this.config, length);
+    if (this.#table === undefined || this.#table.rotation !== rotation || this.#table.positions < length) {
       const { inverse, attentionFactor } = ropeFrequencies(this.config, length);
+      const positions = Math.ceil(length / tableStep) * tableStep;
       this.#table?.tensor.dispose();
-      this.#table = { key, tensor: outsideScopes(() => ropeTable(inverse, positions, attentionFactor)) };
+      this.#table = { rotation, positions, tensor: outsideScopes(() => ropeTable(inverse, positions, attentionFactor)) };
     }
     // A handle of its own: a later call may replace the table before this one's layers are computed again.
     const { tensor } = this.#table;

@@ -14,8 +14,8 @@ const smallestCapacity = 256;
 export type Extend = (k: Tensor, v: Tensor) => readonly [Tensor, Tensor];
 
 interface Layer {
-  readonly k: Tensor;
-  readonly v: Tensor;
+  k?: Tensor | undefined;
+  v?: Tensor | undefined;
 }
 
 /**
@@ -25,14 +25,14 @@ interface Layer {
 export class KvCache {
   /** Positions that hold a token. */
   length = 0;
-  /** Which rotary frequencies the keys were rotated by (`CausalLm` knows): keys of different ones do not fit together. */
+  /** Which rotary frequencies the keys were rotated by (`rotationOf`): keys of different ones do not fit together. */
   rotation = 0;
   #capacity = 0;
-  #layers: (Layer | undefined)[];
+  readonly #layers: readonly Layer[];
   readonly #row: readonly [number, number];
 
   constructor({ layers, kvHeads, headDim }: Pick<ModelConfig, "layers" | "kvHeads" | "headDim">) {
-    this.#layers = new Array<undefined>(layers).fill(undefined);
+    this.#layers = Array.from({ length: layers }, () => ({}));
     this.#row = [kvHeads, headDim];
   }
 
@@ -51,10 +51,9 @@ export class KvCache {
     let capacity = Math.max(this.#capacity, smallestCapacity);
     while (capacity < this.length + count) capacity *= 2;
     if (capacity === this.#capacity) return;
-    for (let i = 0; i < this.#layers.length; i++) {
-      const before = this.#layers[i];
-      this.#layers[i] = { k: this.#grown(before?.k, capacity), v: before?.v as Tensor };
-      this.#layers[i] = { k: this.#layers[i]?.k as Tensor, v: this.#grown(before?.v, capacity) };
+    for (const layer of this.#layers) {
+      layer.k = this.#grown(layer.k, capacity);
+      layer.v = this.#grown(layer.v, capacity);
     }
     this.#capacity = capacity;
   }
@@ -63,7 +62,7 @@ export class KvCache {
   extend(layer: number): Extend {
     return (k, v) => {
       const own = this.#layers[layer] as Layer;
-      return [this.#append(own.k, k), this.#append(own.v, v)];
+      return [this.#append(own.k as Tensor, k), this.#append(own.v as Tensor, v)];
     };
   }
 
@@ -74,10 +73,11 @@ export class KvCache {
 
   dispose(): void {
     for (const layer of this.#layers) {
-      layer?.k?.dispose();
-      layer?.v?.dispose();
+      layer.k?.dispose();
+      layer.v?.dispose();
+      layer.k = undefined;
+      layer.v = undefined;
     }
-    this.#layers = this.#layers.map(() => undefined);
     this.#capacity = 0;
     this.length = 0;
   }
@@ -110,6 +110,14 @@ export class KvCache {
       return after;
     });
   }
+}
+
+/**
+ * Names the rotary frequencies of a text of `length` tokens: of a `dynamic` or `longrope` model they depend on it (see `ropeFrequencies`).
+ */
+export function rotationOf({ rope, maxPositions }: Pick<ModelConfig, "rope" | "maxPositions">, length: number): number {
+  if (rope.type === "dynamic") return Math.max(length, maxPositions);
+  return rope.type === "longrope" && length > rope.originalMaxPositions ? 1 : 0;
 }
 
 /** One row of tokens that stand behind `start` others, which a cache holds. The tensors belong to the scope of the caller. */

@@ -2,13 +2,16 @@
 import { basename, join } from "node:path";
 import type { Parameter } from "../autograd/parameter.js";
 import { readSmallFile, throwIfAborted } from "../io/file.js";
+import { resolveInside } from "../io/inside.js";
 import { readInto, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
 import { fileError, LowrankError, nearest, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
-import { parseModelConfig } from "./config.js";
-import { CausalLm } from "./decoder.js";
+import { loadTokenizer } from "../text/index.js";
+import { type ModelConfig, parseModelConfig } from "./config.js";
+import { CausalLm, type CausalLmOptions } from "./decoder.js";
+import { parseGenerationConfig } from "./generation-config.js";
 
 export interface LoadProgress {
   readonly loadedBytes: number;
@@ -31,9 +34,9 @@ const derived = /(^|\.)(rotary_emb\.inv_freq|masked_bias|attn\.bias)$/;
 const configLimit = 1_000_000;
 
 /**
- * Loads a language model (llama, mistral, qwen2, qwen3) from a folder with config.json, safetensors weights in one file or several, and
- * tokenizer.json. Weights go from the file straight into native memory in the background; beside them at most 16 MB are held.
- * @throws LowrankError CONFIG_…, MODEL_… (config.json), IO_…, ST_…, SHARD_… (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE,
+ * Loads a language model (llama, mistral, qwen2, qwen3) from a folder with config.json, safetensors weights in one file or several, and where
+ * they exist tokenizer.json with what belongs to it, and generation_config.json. Weights go from the file straight into native memory in the background; beside them at most 16 MB are held.
+ * @throws LowrankError CONFIG_…, MODEL_… (config.json, generation_config.json), TOKENIZER_…, TEMPLATE_TOO_LARGE (tokenizer), IO_…, ST_…, SHARD_… (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE,
  * DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
@@ -43,10 +46,11 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   throwIfAborted(signal, configPath);
   const config = parseModelConfig(await readSmallFile(configPath, configLimit), configPath);
   const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
+  const beside = await readBeside(folder, config, allowSymlinks);
   const weights = await openWeights(folder, shared);
   let model: CausalLm | undefined;
   try {
-    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights) });
+    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights), ...beside });
     const places = placesOf(weights, model, folder);
     await fill(places, options);
     return model;
@@ -55,6 +59,26 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
     throw error;
   } finally {
     await weights.close();
+  }
+}
+
+/** The files that only text needs, where they exist. */
+async function readBeside(folder: string, config: ModelConfig, allowSymlinks = false): Promise<CausalLmOptions> {
+  const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
+  const path = join(folder, "generation_config.json");
+  const generation = await unlessAbsent("IO_NOT_FOUND", async () => {
+    const file = await resolveInside(folder, basename(path), { allowSymlinks });
+    return parseGenerationConfig(await readSmallFile(file, configLimit, undefined, { shownAs: path }), path, config.vocabSize);
+  });
+  return { tokenizer, ...(generation === undefined ? {} : { generation }) };
+}
+
+async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof LowrankError && error.code === absent) return undefined;
+    throw error;
   }
 }
 

@@ -130,9 +130,22 @@ export const errorCodes = {
   TEMPLATE_RAISED: "The chat template refused this conversation with its own message.",
   TEMPLATE_LIMIT: "The chat template asks for more work, output or depth than is allowed.",
   TEMPLATE_SPAN: "The assistant's words could not be located in the rendered conversation.",
+  GENERATION_NONFINITE: "The logits of the next token are not finite.",
   EXAMPLE_BAD_ROW: "A row of the data is not of a known form.",
   EXAMPLE_NO_ASSISTANT: "A conversation has no assistant turn to learn from.",
   EXAMPLE_NO_TRAINED_TOKEN: "An example has no token that would be trained.",
+  // Data
+  DATA_BAD_JSON: "A line of the data is not valid JSON.",
+  DATA_ENCODING: "The data is not valid UTF-8, or holds half of a surrogate pair.",
+  DATA_NOT_JSONL: "The data file is JSON of another form than one object a line.",
+  DATA_ROW_NOT_OBJECT: "A row of the data is not a JSON object.",
+  DATA_MISSING_FIELD: "A row of the data lacks a field.",
+  DATA_BAD_FIELD: "A field of a row has the wrong type, or is empty.",
+  DATA_BAD_ROLE: "A role in a conversation looks like a slip.",
+  DATA_DUPLICATE_KEY: "A key stands twice in the same JSON object of a row.",
+  DATA_NESTING_TOO_DEEP: "A row of the data nests more than 128 levels deep.",
+  DATA_ROW_TOO_LARGE: "A row of the data is longer than 16 MiB, or its texts than 2^21 characters.",
+  DATA_CHANGED: "The data file changed while it was in use.",
 } as const;
 
 /** A stable error code; part of semver. */

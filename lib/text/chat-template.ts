@@ -72,7 +72,9 @@ export class ChatTemplate {
 
   private compile(): Program {
     if (longWhiteSpace.test(this.text)) throw this.limit(`has more than ${maxWhiteSpace} white space characters in a row`);
-    return this.guard("TEMPLATE_SYNTAX", () => analyze(parse(tokenize(this.text, { lstrip_blocks: true, trim_blocks: true }))));
+    // Jinja reads every line break of the source as \n.
+    const source = this.text.replace(/\r\n?/g, "\n");
+    return this.guard("TEMPLATE_SYNTAX", () => analyze(parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))));
   }
 
   private guard<T>(code: ErrorCode, work: () => T): T {

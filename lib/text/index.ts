@@ -1,5 +1,9 @@
 /** @file The text half: tokenizers, chat templates, training examples. */
 export { ChatTemplate, type ChatTemplateOptions, type ChatTemplates, type Message } from "./chat-template.js";
+export { type Dataset, type DatasetItem, readExamples, type SkippedRow } from "./dataset.js";
+export type { ReadOptions } from "./dataset-options.js";
+export type { SampleOptions } from "./dataset-sample.js";
+export type { DatasetProgress } from "./dataset-slices.js";
 export {
   type Example,
   type ExampleOptions,

@@ -1,6 +1,7 @@
 /** @file Opens the tokenizer of a Hugging Face folder. */
 import { join } from "node:path";
 import { readSmallFile } from "../io/file.js";
+import { foreignType } from "../io/foreign-types.js";
 import { resolveInside } from "../io/inside.js";
 import { withoutByteOrderMark } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
@@ -29,7 +30,7 @@ const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; reado
 /**
  * The tokenizer of a folder with `tokenizer.json`, and where they exist `tokenizer_config.json`, `special_tokens_map.json` and
  * `chat_template.jinja`; or of the contents of these files. Nothing in the files is executed; links out of the folder are refused.
- * @throws LowrankError TOKENIZER_MISSING, other codes that start with TOKENIZER_ or TEMPLATE_, IO_ACCESS, PATH_SYMLINK_ESCAPE, …
+ * @throws LowrankError TOKENIZER_MISSING, WRONG_FILE_TYPE, other codes that start with TOKENIZER_ or TEMPLATE_, IO_ACCESS, PATH_SYMLINK_ESCAPE, …
  */
 export async function loadTokenizer(source: string | TokenizerFiles): Promise<Tokenizer> {
   const folder = typeof source === "string" ? source : "";
@@ -44,7 +45,11 @@ export async function loadTokenizer(source: string | TokenizerFiles): Promise<To
     const bytes = await read(name);
     return bytes && { path: join(folder, name), bytes };
   };
-  const json = readTokenizerJson(withoutByteOrderMark(main), join(folder, "tokenizer.json"));
+  const path = join(folder, "tokenizer.json");
+  const type = foreignType(main);
+  if (type !== undefined && type.detected !== "json")
+    throw fileError("WRONG_FILE_TYPE", path, `this is ${type.what}. ${type.remedy}`, { detected: type.detected, hint: type.remedy });
+  const json = readTokenizerJson(withoutByteOrderMark(main), path);
   const files = {
     config: await file("tokenizer_config.json"),
     specialTokensMap: await file("special_tokens_map.json"),

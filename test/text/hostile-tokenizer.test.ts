@@ -187,6 +187,13 @@ describe("tokenizer.json", () => {
     expect(tokenizer.eosTokenId).toBeUndefined();
   });
 
+  it("that is a git-lfs pointer or a web page says so", async () => {
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    for (const file of [pointer, "<!DOCTYPE html><html></html>"]) {
+      expect((await failureOf(() => loadTokenizer({ "tokenizer.json": file }))).code).toBe("WRONG_FILE_TYPE");
+    }
+  });
+
   it("cut off anywhere is an error", async () => {
     const whole = new TextEncoder().encode(bpe((json) => Object.assign(json, { normalizer: { type: "Prepend", prepend: "é" } })));
     for (let length = 0; length < whole.length; length++) {

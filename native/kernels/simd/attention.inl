@@ -263,9 +263,8 @@ void hide(const KeyGradient& f, const QueryBlock& block, int64_t from, int64_t n
 struct ExpMinus {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec score, Vec lse) const { return exp(sub(score, lse)); }
 };
-struct TransposedGradient {
-  float scale;
-  LOWRANK_INLINE_MEMBER Vec operator()(Vec towards, Vec delta) const { return mul(broadcast(scale), sub(towards, delta)); }
+struct Minus {
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec a, Vec b) const { return sub(a, b); }
 };
 
 void add_query_block(const KeyGradient& f, const QueryBlock& block, const AttentionGradients& g, int64_t from, int64_t n) {
@@ -282,7 +281,7 @@ void add_query_block(const KeyGradient& f, const QueryBlock& block, const Attent
   for (int64_t s = 0; s < n; ++s) {
     float *weights = f.weights + s * f.ld, *slopes = f.towards + s * f.ld;
     map_span(weights, weights, f.lse, 1, rows, ExpMinus{});
-    map_span(slopes, slopes, f.delta, 1, rows, TransposedGradient{1.0f});
+    map_span(slopes, slopes, f.delta, 1, rows, Minus{});
     map_span(slopes, slopes, weights, 1, rows, Times{});
   }
   hide(f, block, from, n);

@@ -1,0 +1,62 @@
+/** @file The options of `readExamples`, checked. */
+import { LowrankError, nearest, quoted } from "../native/errors.js";
+import type { DatasetProgress } from "./dataset-slices.js";
+import type { ExampleOptions } from "./example.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+export interface ReadOptions extends ExampleOptions {
+  /** Keep only the first tokens of an example; default: all. With `packing` also the length that no row exceeds. */
+  readonly maxLength?: number;
+  /** Put several examples into one row, as many as fit; default false. All rows are tokenized once at the start. */
+  readonly packing?: boolean;
+  /** What happens to a row that cannot be trained: "error" (default), or "skip": it is counted in {@link Dataset.skipped}. */
+  readonly onBadRow?: "error" | "skip";
+  /** Ends the opening; what `at` reads later is not affected. */
+  readonly signal?: AbortSignal;
+  /** Told at most ten times a second while the file is opened, and at the end of every stage. */
+  readonly onProgress?: (progress: DatasetProgress) => void;
+}
+
+const known = ["maxLength", "packing", "onBadRow", "template", "templateArgs", "now", "signal", "onProgress"];
+
+/** @throws LowrankError UNKNOWN_OPTION with the nearest name, BAD_ARGUMENT, TEMPLATE_MISSING */
+export function checkReadOptions(file: unknown, model: { readonly tokenizer: Tokenizer }, options: ReadOptions): void {
+  if (typeof file !== "string" || file === "") throw bad("the file", file, "a path");
+  if (typeof (model as typeof model | undefined)?.tokenizer?.encodeWithOffsets !== "function")
+    throw bad("the model", model, "an object with a tokenizer: what loadModel gives, or { tokenizer }");
+  if (options === null || typeof options !== "object") throw bad("the third argument", options, "an object of options");
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const near = nearest(name, known, 1)[0];
+    const advice = near === undefined ? ` Known: ${known.join(", ")}.` : ` Did you mean ${near}?`;
+    throw new LowrankError("UNKNOWN_OPTION", `readExamples: there is no option ${quoted(name)}.${advice}`, { actual: name, expected: known });
+  }
+  const { maxLength, packing, onBadRow, template, templateArgs, now, signal, onProgress } = options;
+  if (maxLength !== undefined && !(Number.isSafeInteger(maxLength) && maxLength >= 2 && maxLength < 2 ** 31))
+    throw bad("maxLength", maxLength, "an integer from 2 on (a token is trained from the one before it)");
+  if (packing !== undefined && typeof packing !== "boolean") throw bad("packing", packing, "true or false");
+  if (packing === true && maxLength === undefined) throw bad("maxLength", maxLength, "the number of tokens of a packed row, because packing is on");
+  if (onBadRow !== undefined && onBadRow !== "error" && onBadRow !== "skip") throw bad("onBadRow", onBadRow, '"error" or "skip"');
+  if (templateArgs !== undefined && (templateArgs === null || typeof templateArgs !== "object")) throw bad("templateArgs", templateArgs, "an object");
+  if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) throw bad("now", now, "a Date");
+  if (signal !== undefined && typeof signal?.aborted !== "boolean") throw bad("signal", signal, "an AbortSignal");
+  if (onProgress !== undefined && typeof onProgress !== "function") throw bad("onProgress", onProgress, "a function");
+  checkTemplate(model.tokenizer, template);
+}
+
+function checkTemplate({ chatTemplates }: Tokenizer, template: unknown): void {
+  if (template === undefined) return;
+  if (typeof template !== "string") throw bad("template", template, "the name of a template");
+  if (chatTemplates.has(template)) return;
+  const names = [...chatTemplates.keys()];
+  const has = names.length === 0 ? "it has none" : `it has ${names.map(quoted).join(", ")}`;
+  throw new LowrankError("TEMPLATE_MISSING", `readExamples: the tokenizer has no chat template ${quoted(template)}: ${has}.`, {
+    expected: template,
+    actual: names,
+  });
+}
+
+function bad(name: string, actual: unknown, expected: string): LowrankError {
+  const found = typeof actual === "string" ? quoted(actual) : actual !== null && typeof actual === "object" ? "an object" : String(actual);
+  return new LowrankError("BAD_ARGUMENT", `readExamples: ${name} is ${found}; expected ${expected}.`, { actual: found, expected });
+}

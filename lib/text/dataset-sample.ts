@@ -1,0 +1,72 @@
+/** @file One example as text in which the trained characters are marked. */
+import { type Example, ignoredLabel } from "./example.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+export interface SampleOptions {
+  /** Mark by colours of the terminal instead of ⟦ ⟧; default: is standard output a terminal, and NO_COLOR not set? */
+  readonly color?: boolean;
+}
+
+/** A stretch of text, trained or not. */
+interface Run {
+  readonly text: string;
+  readonly trained: boolean;
+}
+
+/** Does `sample` print colours when nothing is said? */
+export function terminalHasColor(): boolean {
+  return process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "";
+}
+
+/** `title`, the counts, and the text of an example with its marks. `addedSpecial`: was it tokenized with special tokens? */
+export function sampleText(title: string, example: Example, tokenizer: Tokenizer, addedSpecial: boolean, color: boolean): string {
+  const { labels, tokens } = example;
+  const trained = labels.filter((label, t) => t > 0 && label !== ignoredLabel).length;
+  const { runs, cut } = runsOf(example, tokenizer, addedSpecial);
+  const [open, close] = color ? ["\x1b[30;42m", "\x1b[0m"] : ["⟦", "⟧"];
+  const text = runs.map((run) => (run.trained ? `${open}${visible(run.text)}${close}` : visible(run.text))).join("");
+  const end = cut === 0 ? "" : `… (${cut} more token${cut === 1 ? "" : "s"} cut off by maxLength)`;
+  return `${title}: ${tokens.length} tokens, ${trained} trained\n${text}${end}`;
+}
+
+/** The text in runs. A character belongs to the first token that covers it; added tokens are shown by their names. */
+function runsOf({ text, tokens, labels }: Example, tokenizer: Tokenizer, addedSpecial: boolean): { runs: Run[]; cut: number } {
+  const { ids, starts, ends } = tokenizer.encodeWithOffsets(text, { addSpecialTokens: addedSpecial });
+  const runs: Run[] = [];
+  let at = 0;
+  const push = (piece: string, trained: boolean): void => {
+    const last = runs.at(-1);
+    if (piece === "") return;
+    if (last?.trained === trained) runs[runs.length - 1] = { text: last.text + piece, trained };
+    else runs.push({ text: piece, trained });
+  };
+  tokens.forEach((token, t) => {
+    const trained = t > 0 && labels[t] !== ignoredLabel;
+    const start = starts[t] ?? text.length;
+    const end = ends[t] ?? text.length;
+    push(text.slice(at, start), false);
+    at = Math.max(at, start);
+    if (start === end) push(tokenizer.token(token) ?? `<${token}>`, trained);
+    else push(text.slice(at, end), trained);
+    at = Math.max(at, end);
+  });
+  const cut = Math.max(0, ids.length - tokens.length);
+  if (cut === 0) push(text.slice(at), false);
+  return { runs, cut };
+}
+
+/** Text from a file as a terminal may get it: control characters, but line ends and tabs, by their numbers. */
+function visible(text: string): string {
+  let shown = "";
+  for (const character of text) {
+    const code = character.codePointAt(0) as number;
+    shown += isControl(code) ? `\\u{${code.toString(16)}}` : character;
+  }
+  return shown;
+}
+
+function isControl(code: number): boolean {
+  if (code < 0x20) return code !== 0x0a && code !== 0x09;
+  if (code >= 0x7f && code < 0xa0) return true;
+  return code === 0x200e || code === 0x200f || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
