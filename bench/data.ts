@@ -3,16 +3,16 @@
  *
  *     npx tsx --expose-gc bench/data.ts [--gb 2] [--model DIR] [--packing] [--json]
  *
- * Writes a file of conversations into the temporary folder, opens it in a fresh state, reads the first row and 1,000 random ones, and
- * removes it. The rows are checked against what they were written from. `stallMs` is the longest time that the event loop was held.
+ * Writes a file into the temporary folder, lets a fresh process open it and read the first row and 1,000 others, and removes it. The rows
+ * are checked against what they were written from. `stallMs` is the longest time that opening held the event loop.
  */
-import { randomBytes } from "node:crypto";
+import { execFile } from "node:child_process";
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { loadTokenizer, readExamples, renderExample, type TrainingRow } from "../lib/text/index.js";
 
 const words = "every old lamp keeps the quiet song again and cat sees garden while rain falls on warm stone".split(" ");
@@ -42,57 +42,80 @@ async function writeRows(path: string, size: number): Promise<number> {
 
 const mb = (bytes: number): number => Math.round(bytes / 1e5) / 10;
 
+interface Result {
+  readonly rows: number;
+  readonly indexSeconds: number;
+  readonly openSeconds: number;
+  readonly firstRowSeconds: number;
+  readonly thousandRowsSeconds: number;
+  readonly stallMs: number;
+  readonly rssGrowthMb: number;
+  /** What of it is on V8's heap after a collection. */
+  readonly heapGrowthMb: number;
+}
+
+async function measure(path: string, model: string, packing: boolean): Promise<Result> {
+  const tokenizer = await loadTokenizer(model);
+  for (let i = 0; i < 200; i++) renderExample(rowOf(i), tokenizer);
+  globalThis.gc?.();
+  const before = process.memoryUsage();
+  let peak = before.rss;
+  const look = (): void => {
+    peak = Math.max(peak, process.memoryUsage().rss);
+  };
+  const watch = setInterval(look, 20);
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const started = performance.now();
+  const seconds = (): number => (performance.now() - started) / 1000;
+  let indexSeconds = Number.NaN;
+  const onProgress = ({ stage, done, total }: { stage: string; done: number; total: number }): void => {
+    if (stage === "index" && done === total) indexSeconds = seconds();
+  };
+  const data = await readExamples(path, { tokenizer }, { maxLength: 512, packing, onProgress });
+  const openSeconds = seconds();
+  delay.disable();
+  await data.at(0);
+  const firstRowSeconds = seconds();
+  for (let k = 0; k < 1000; k++) {
+    const i = (k * 7919 * 997) % data.length;
+    const { tokens } = await data.at(i);
+    if (packing || tokens.join() === renderExample(rowOf(i), tokenizer, { maxLength: 512 }).tokens.join()) continue;
+    throw new Error(`row ${i} is not what was written`);
+  }
+  const thousandRowsSeconds = seconds() - firstRowSeconds;
+  clearInterval(watch);
+  look();
+  globalThis.gc?.();
+  const heapGrowthMb = mb(process.memoryUsage().heapUsed - before.heapUsed);
+  await data.close();
+  const times = { indexSeconds, openSeconds, firstRowSeconds, thousandRowsSeconds };
+  return { rows: data.examples, ...times, stallMs: delay.max / 1e6, rssGrowthMb: mb(peak - before.rss), heapGrowthMb };
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { gb: { type: "string", default: "2" }, model: { type: "string" }, packing: { type: "boolean" }, json: { type: "boolean" } },
+    options: {
+      gb: { type: "string", default: "2" },
+      model: { type: "string", default: fileURLToPath(new URL("../test/fixtures/text/llama3-style", import.meta.url)) },
+      packing: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      file: { type: "string" },
+    },
   });
-  const model = values.model ?? fileURLToPath(new URL("../test/fixtures/text/llama3-style", import.meta.url));
+  if (values.file !== undefined) {
+    console.log(JSON.stringify(await measure(values.file, values.model, values.packing)));
+    return;
+  }
   const folder = await mkdtemp(join(tmpdir(), "lowrank-data-"));
   try {
-    const path = join(folder, `${randomBytes(4).toString("hex")}.jsonl`);
+    const path = join(folder, "rows.jsonl");
     const rows = await writeRows(path, Number(values.gb) * 1e9);
-    const tokenizer = await loadTokenizer(model);
-    const options = { maxLength: 512, ...(values.packing && { packing: true }) };
-    globalThis.gc?.();
-    const before = process.memoryUsage().rss;
-    const delay = monitorEventLoopDelay({ resolution: 1 });
-    delay.enable();
-    let peak = before;
-    const watch = setInterval(() => {
-      peak = Math.max(peak, process.memoryUsage().rss);
-    }, 20);
-    const started = performance.now();
-    let indexed = Number.NaN;
-    const onProgress = ({ stage, done, total }: { stage: string; done: number; total: number }): void => {
-      if (stage === "index" && done === total) indexed = performance.now() - started;
-    };
-    const data = await readExamples(path, { tokenizer }, { ...options, onProgress });
-    const opened = performance.now() - started;
-    await data.at(0);
-    const first = performance.now() - started;
-    for (let k = 0; k < 1000; k++) {
-      const i = (k * 7919 * 997) % data.length;
-      const { tokens } = await data.at(i);
-      if (values.packing || JSON.stringify(tokens) === JSON.stringify(renderExample(rowOf(i), tokenizer, { maxLength: 512 }).tokens)) continue;
-      throw new Error(`row ${i} is not what was written`);
-    }
-    const thousand = performance.now() - started - first;
-    clearInterval(watch);
-    delay.disable();
-    peak = Math.max(peak, process.memoryUsage().rss);
-    if (data.examples !== rows) throw new Error(`${data.examples} examples of ${rows}`);
-    await data.close();
-    const result = {
-      rows,
-      length: data.length,
-      indexSeconds: indexed / 1000,
-      openSeconds: opened / 1000,
-      firstRowSeconds: first / 1000,
-      thousandRowsSeconds: thousand / 1000,
-      stallMs: delay.max / 1e6,
-      rssGrowthMb: mb(peak - before),
-    };
-    if (values.json) console.log(JSON.stringify(result));
+    const args = [fileURLToPath(import.meta.url), "--file", path, "--model", values.model, ...(values.packing ? ["--packing"] : [])];
+    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, ...args]);
+    const result = JSON.parse(stdout) as Result;
+    if (result.rows !== rows) throw new Error(`${result.rows} examples of ${rows}`);
+    if (values.json) console.log(stdout.trim());
     else console.table(result);
   } finally {
     await rm(folder, { recursive: true, force: true });

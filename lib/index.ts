@@ -13,6 +13,7 @@ export { type ErrorCode, errorCodes } from "./native/error-codes.js";
 export { type ErrorDetails, LowrankError } from "./native/errors.js";
 export { packageVersion as version } from "./native/load.js";
 export * from "./nn/index.js";
+export * from "./text/index.js";
 export { ones, type TensorData, type TensorOptions, tensor, zeros } from "./tensor/create.js";
 export { deviceInfo, type MemoryInfo, memory, type ProfileRow, profile, resetPeakMemory, synchronize } from "./tensor/device.js";
 export type { DataOf, DType, WeightDType } from "./tensor/dtype.js";

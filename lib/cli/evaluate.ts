@@ -1,0 +1,42 @@
+/** @file lowrank eval. */
+import type { CausalLm } from "../models/index.js";
+import { type EvaluationResult, evaluate, type Trainable } from "../train/index.js";
+import type { Dataset } from "../text/index.js";
+import { countText, numberText } from "./format.js";
+import { Meter } from "./output.js";
+import type { Context } from "./run.js";
+import { checkTemplate, openAdapter, openData, openModel } from "./session.js";
+
+export async function evaluateCommand(context: Context): Promise<void> {
+  const { args, output } = context;
+  using model = await openModel(context);
+  const adapter = await openAdapter(context, model);
+  try {
+    checkTemplate(context, model, adapter);
+    await using data = await openData(context, model, args.required("data"), "data");
+    const result = await measured(context, adapter ?? model, data);
+    output.event({ type: "eval", ...result });
+    output.result(`loss        ${numberText(result.loss)}\nperplexity  ${numberText(result.perplexity)}\n`);
+    output.result(`tokens      ${countText(result.tokens)}\nexamples    ${countText(result.examples)}\n`);
+  } finally {
+    adapter?.dispose();
+  }
+}
+
+/** Evaluates, and shows how far it is. */
+export async function measured({ args, output, interrupt }: Context, target: Trainable | CausalLm, data: Dataset): Promise<EvaluationResult> {
+  const meter = new Meter(output.err, "evaluating");
+  let read = 0;
+  const counted = {
+    length: data.length,
+    at: (i: number) => {
+      meter.update(read++, data.length);
+      return data.at(i);
+    },
+  };
+  try {
+    return await evaluate(target, counted, { ...args.pick(["batchSize"]), signal: interrupt.signal });
+  } finally {
+    meter.end();
+  }
+}

@@ -1,0 +1,40 @@
+/** @file Numbers for people. */
+
+const missing = "–";
+
+const isKnown = (value: number | undefined): value is number => value !== undefined && Number.isFinite(value);
+
+/** `12345` → `12,345`. */
+export const countText = (value: number | undefined): string =>
+  isKnown(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 0 }) : missing;
+
+/** Four significant digits: `2.303`, `0.0002`, `1.5e-7`. */
+export function numberText(value: number | undefined): string {
+  if (!isKnown(value)) return missing;
+  if (value === 0) return "0";
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return countText(value);
+  const size = Math.abs(value);
+  return size >= 1e6 || size < 1e-4 ? Number(value.toPrecision(4)).toExponential() : String(Number(value.toPrecision(4)));
+}
+
+/** Decimal units, as file managers show them. */
+export function bytesText(bytes: number | undefined): string {
+  if (!isKnown(bytes)) return missing;
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const step = bytes < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+  return `${step === 0 ? bytes : Number((bytes / 1000 ** step).toPrecision(3))} ${units[step]}`;
+}
+
+export function secondsText(seconds: number | undefined): string {
+  if (!isKnown(seconds)) return missing;
+  if (seconds < 99.5) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const minutes = Math.floor(Math.round(seconds) / 60);
+  return minutes < 60 ? `${minutes} min ${Math.round(seconds) % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** `1 row`, `2 rows`. */
+export const plural = (count: number, noun: string): string => `${countText(count)} ${noun}${count === 1 ? "" : "s"}`;
+
+/** Text from elsewhere as a terminal may get it: control characters, but line ends and tabs, by their numbers. */
+export const terminalText = (text: string): string =>
+  text.replace(/[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (c) => (c === "\n" || c === "\t" ? c : `\\u{${c.charCodeAt(0).toString(16)}}`));

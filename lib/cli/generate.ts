@@ -1,0 +1,45 @@
+/** @file lowrank generate. */
+import { addAbortSignal } from "node:stream";
+import { type CausalLm, type GenerateOptions, generate } from "../models/index.js";
+import type { Message } from "../text/index.js";
+import { terminalText } from "./format.js";
+import type { Context } from "./run.js";
+import { openAdapter, openModel } from "./session.js";
+import { UsageError } from "./usage.js";
+
+const names = ["temperature", "topK", "topP", "seed", "maxTokens", "stop"];
+
+export async function generateCommand(context: Context): Promise<void> {
+  const { args, output, interrupt } = context;
+  if (args.flag("raw") && args.has("system")) throw new UsageError("BAD_ARGUMENT", "--system has no meaning with --raw. Leave one of them out.");
+  const given = args.required("prompt");
+  const text = given === "-" ? await standardInput(interrupt.signal) : given;
+  using model = await openModel(context);
+  const adapter = await openAdapter(context, model);
+  try {
+    const options: GenerateOptions = { ...args.pick(names), signal: interrupt.signal, onWarning: (message) => output.warn(message) };
+    let answer = "";
+    for await (const piece of generate(model, promptOf(context, model, text), options)) {
+      answer += piece;
+      output.event({ type: "text", text: piece });
+      output.result(process.stdout.isTTY ? terminalText(piece) : piece);
+    }
+    output.result("\n");
+    output.event({ type: "done", text: answer });
+  } finally {
+    adapter?.dispose();
+  }
+}
+
+function promptOf({ args }: Context, model: CausalLm, text: string): string | Message[] {
+  const system = args.text("system");
+  if (args.flag("raw")) return text;
+  if (system === undefined && !model.tokenizer.chatTemplates.has("default")) return text;
+  return [...(system === undefined ? [] : [{ role: "system", content: system }]), { role: "user", content: text }];
+}
+
+async function standardInput(signal: AbortSignal): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of addAbortSignal(signal, process.stdin)) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
+}

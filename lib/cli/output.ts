@@ -1,0 +1,63 @@
+/** @file Where the words of a command go: results and JSON events to standard output, everything else to standard error. */
+import type { ProgressStream } from "../train/index.js";
+
+export class Output {
+  constructor(
+    readonly json: boolean,
+    private readonly out: ProgressStream = process.stdout,
+    readonly err: ProgressStream = process.stderr,
+  ) {}
+
+  /** One line of JSON, with --json. Numbers that are not finite become null. */
+  event(event: { readonly type: string; readonly [key: string]: unknown }): void {
+    if (this.json) this.out.write(`${JSON.stringify(event)}\n`);
+  }
+
+  /** What the command was called for, without --json. */
+  result(text: string): void {
+    if (!this.json) this.out.write(text);
+  }
+
+  /** A line for people, always. */
+  note(text: string): void {
+    this.err.write(`${text}\n`);
+  }
+
+  warn(message: string): void {
+    this.note(`warning: ${message}`);
+    this.event({ type: "warning", message });
+  }
+
+  /** Lines "name  value" with the values under each other. */
+  table(title: string, rows: readonly (readonly [name: string, value: string])[]): void {
+    const column = Math.max(0, ...rows.map(([name]) => name.length)) + 2;
+    const lines = rows.map(([name, value]) => `  ${name.padEnd(column)}${value.replaceAll("\n", `\n${" ".repeat(column + 2)}`)}\n`);
+    this.result(`${title}\n${lines.join("")}`);
+  }
+}
+
+/** How far some work has come: a line that changes on a terminal, elsewhere a line every 5 seconds. */
+export class Meter {
+  private drawn = performance.now();
+  private open = false;
+
+  constructor(
+    private readonly stream: ProgressStream,
+    private readonly label: string,
+  ) {}
+
+  update(done: number, total: number, unit = ""): void {
+    const now = performance.now();
+    const isTerminal = this.stream.isTTY === true;
+    if (now - this.drawn < (isTerminal ? 100 : 5000)) return;
+    this.drawn = now;
+    const text = `${this.label}  ${Math.floor((100 * done) / Math.max(1, total))} %${unit === "" ? "" : `  ${unit}`}`;
+    this.stream.write(isTerminal ? `\r\x1b[K${text.slice(0, (this.stream.columns ?? 100) - 1)}` : `${text}\n`);
+    this.open = isTerminal;
+  }
+
+  end(): void {
+    if (this.open) this.stream.write("\r\x1b[K");
+    this.open = false;
+  }
+}

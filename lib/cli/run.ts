@@ -1,0 +1,96 @@
+/** @file Runs one command: arguments in, exit code out. */
+import { LowrankError, quoted } from "../native/errors.js";
+import { packageVersion } from "../native/load.js";
+import { commandHelp, programHelp } from "./help.js";
+import { Interrupt, interruptedCode } from "./interrupt.js";
+import { type CommandSpec, commands } from "./options.js";
+import { Output } from "./output.js";
+import { type Arguments, readArguments } from "./parse.js";
+import { suggestion, UsageError } from "./usage.js";
+
+/** What a command gets. */
+export interface Context {
+  readonly args: Arguments;
+  readonly output: Output;
+  readonly interrupt: Interrupt;
+}
+
+/** Loaded when needed: `--help` loads no engine. */
+const implementations: Readonly<Record<string, () => Promise<(context: Context) => Promise<void>>>> = {
+  train: async () => (await import("./train.js")).trainCommand,
+  eval: async () => (await import("./evaluate.js")).evaluateCommand,
+  generate: async () => (await import("./generate.js")).generateCommand,
+  inspect: async () => (await import("./inspect.js")).inspectCommand,
+  merge: async () => (await import("./merge.js")).mergeCommand,
+};
+
+/**
+ * Runs the command line.
+ * @param args behind the program's name
+ * @returns 0 done, 1 failed, 2 wrong usage, 130 interrupted
+ */
+export async function runCli(args: readonly string[]): Promise<number> {
+  // `lowrank … | head` closes the pipe: nobody is left to write to.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  const output = new Output(args.includes("--json"));
+  const interrupt = new Interrupt();
+  try {
+    await dispatch(args, output, interrupt);
+    return interrupt.requested ? interruptedCode : 0;
+  } catch (error) {
+    if (interrupt.requested && isStop(error)) {
+      output.note("Interrupted.");
+      output.event({ type: "interrupted" });
+      return interruptedCode;
+    }
+    report(error, output);
+    return error instanceof UsageError ? 2 : 1;
+  } finally {
+    interrupt.release();
+  }
+}
+
+async function dispatch(args: readonly string[], output: Output, interrupt: Interrupt): Promise<void> {
+  const [name, ...rest] = args[0] === "--json" ? [...args.slice(1), "--json"] : args;
+  if (name === undefined) throw new UsageError("BAD_ARGUMENT", `Which command? One of ${commandNames.join(", ")}; lowrank --help says more.`);
+  if (name === "--version") return say(output, "version", `${packageVersion}\n`);
+  if (name === "--help" || name === "-h") return say(output, "help", programHelp(packageVersion));
+  const command = commands.find((candidate) => candidate.name === name);
+  if (command === undefined) throw unknownCommand(name);
+  const parsed = await readArguments(command, rest);
+  if (parsed === "help") return say(output, "help", commandHelp(command));
+  const run = await (implementations[name] as NonNullable<(typeof implementations)[string]>)();
+  await run({ args: parsed, output: parsed.flag("json") === output.json ? output : new Output(parsed.flag("json")), interrupt });
+}
+
+const commandNames = commands.map(({ name }: CommandSpec) => name);
+
+function unknownCommand(name: string): UsageError {
+  const what = name.startsWith("-") ? `there is no option ${name} before the command` : `there is no command ${quoted(name)}`;
+  return new UsageError("UNKNOWN_OPTION", `lowrank: ${what}.${suggestion(name, commandNames) || ` Commands: ${commandNames.join(", ")}.`}`, {
+    actual: name,
+    expected: commandNames,
+  });
+}
+
+function say(output: Output, type: string, text: string): void {
+  output.result(text);
+  output.event({ type, text: text.trimEnd() });
+}
+
+/** What an interrupted command throws. */
+const isStop = (error: unknown): boolean =>
+  error instanceof LowrankError ? error.code === "ABORTED" : error instanceof Error && (error.message === "SIGINT" || error.name === "AbortError");
+
+function report(error: unknown, output: Output): void {
+  if (error instanceof LowrankError) {
+    const { code, message, details } = error;
+    const hint = details.hint === undefined || message.includes(details.hint) ? "" : `\n${details.hint}`;
+    output.note(`${code}: ${message}${hint}`);
+    output.event({ type: "error", code, message, ...(details.hint === undefined ? {} : { hint: details.hint }) });
+    return;
+  }
+  const unexpected = error instanceof Error ? error : new Error(String(error));
+  output.note(`This is a bug in lowrank:\n${unexpected.stack ?? unexpected.message}`);
+  output.event({ type: "error", code: null, message: unexpected.message });
+}

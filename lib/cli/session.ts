@@ -1,0 +1,141 @@
+/** @file What several commands begin with: a model, an adapter on it, a data file; and where output may go. */
+import { constants } from "node:fs";
+import { access, readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { configFile } from "../lora/adapter-files.js";
+import { type Adapter, loadAdapter } from "../lora/index.js";
+import { type CausalLm, loadModel } from "../models/index.js";
+import { fileError, quoted } from "../native/errors.js";
+import { memory } from "../tensor/device.js";
+import { type Dataset, readExamples } from "../text/index.js";
+import { bytesText, countText, plural } from "./format.js";
+import { rowNames } from "./options.js";
+import { Meter } from "./output.js";
+import type { Context } from "./run.js";
+import { UsageError } from "./usage.js";
+
+/** Loads the model of --model. */
+export async function openModel({ args, output, interrupt }: Context): Promise<CausalLm> {
+  const folder = args.required("model");
+  const meter = new Meter(output.err, `loading ${basename(resolve(folder))}`);
+  try {
+    const model = await loadModel(folder, {
+      ...args.pick(["dtype"]),
+      signal: interrupt.signal,
+      onProgress: ({ loadedBytes, totalBytes }) => meter.update(loadedBytes, totalBytes, bytesText(totalBytes)),
+    });
+    meter.end();
+    for (const warning of model.config.warnings) output.warn(warning);
+    const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
+    const { modelType, layers } = model.config;
+    const { bytes } = memory().cpu;
+    output.note(`model: ${modelType}, ${plural(layers, "layer")}, ${countText(parameters)} parameters in ${bytesText(bytes)}`);
+    output.event({ type: "model", folder, modelType, layers, parameters, bytes });
+    return model;
+  } finally {
+    meter.end();
+  }
+}
+
+/** Loads the adapter of --adapter onto the model, if one is named. */
+export async function openAdapter({ args, output, interrupt }: Context, model: CausalLm): Promise<Adapter | undefined> {
+  const folder = args.text("adapter");
+  if (folder === undefined) return undefined;
+  const adapter = await loadAdapter(model, folder, { name: basename(resolve(folder)), signal: interrupt.signal });
+  for (const warning of adapter.warnings) output.warn(warning);
+  describeAdapter({ output }, adapter);
+  return adapter;
+}
+
+/** Says what an adapter is. */
+export function describeAdapter({ output }: Pick<Context, "output">, adapter: Adapter): void {
+  const { method, trainableCount, targets, config } = adapter;
+  const rank = config.rank === undefined ? "" : ` of rank ${config.rank}`;
+  output.note(`adapter: ${method}${rank} on ${plural(targets.length, "module")}, ${countText(trainableCount)} numbers`);
+  output.event({ type: "adapter", name: adapter.name, method, rank: config.rank ?? null, alpha: config.alpha, trainableCount, targets });
+}
+
+/** Opens a data file with the options of rows. */
+export async function openData({ args, output, interrupt }: Context, model: CausalLm, file: string, role: "data" | "evalData"): Promise<Dataset> {
+  const meter = new Meter(output.err, `reading ${basename(file)}`);
+  let data: Dataset;
+  try {
+    const rows = args.pick(rowNames);
+    data = await readExamples(file, model, { ...rows, signal: interrupt.signal, onProgress: ({ done, total }) => meter.update(done, total) });
+  } finally {
+    meter.end();
+  }
+  const { length, examples, skipped, templateHash } = data;
+  const packed = examples === length ? "" : ` in ${plural(length, "packed row")}`;
+  output.note(`${role === "data" ? "data" : "evaluation data"}: ${plural(examples, "example")}${packed}`);
+  if (skipped.count > 0) output.warn(`${basename(file)}: ${plural(skipped.count, "row")} left out; the first: ${skipped.reasons[0]?.message}`);
+  output.event({ type: "data", role, file, rows: length, examples, skipped: skipped.count, templateHash: templateHash ?? null });
+  return data;
+}
+
+/** Rows are rendered by the model's template; an adapter that was trained with another one should hear another. */
+export function checkTemplate({ output }: Pick<Context, "output">, model: CausalLm, adapter: Adapter | undefined): void {
+  const own = model.tokenizer.chatTemplates.get("default")?.text;
+  if (adapter?.chatTemplate === undefined || own === undefined || own === adapter.chatTemplate) return;
+  output.warn(
+    `the adapter ${quoted(adapter.name)} was trained with another chat template than the model has; conversations are rendered with the model's. ` +
+      "If the adapter's is the right one, copy its chat_template.jinja into the model's folder.",
+  );
+}
+
+/** Names in a folder; none when it does not exist. @throws UsageError when it is a file */
+async function namesIn(option: string, folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return [];
+    if (code === "ENOTDIR") throw new UsageError("BAD_ARGUMENT", `--${option}: ${quoted(basename(folder))} is a file; a folder is needed.`);
+    throw fileError("IO_ACCESS", folder, `cannot be listed (${code}). Check its permissions.`, { errno: code }, error);
+  }
+}
+
+/**
+ * Whether output may go to a folder: before hours of work, not after.
+ * @throws UsageError BAD_ARGUMENT when it holds something else and `mayHold` does not say that this may be replaced; LowrankError IO_ACCESS
+ */
+export async function requireOut(folder: string, mayHold: "adapter" | "anything" | "nothing"): Promise<void> {
+  const names = await namesIn("out", folder);
+  const isReplaceable = mayHold === "anything" || (mayHold === "adapter" && names.includes(configFile) && !names.includes("config.json"));
+  if (names.length > 0 && !isReplaceable) {
+    const advice = mayHold === "adapter" ? "Name a new folder, or one with an adapter." : "Name a new folder, or write into it with --force.";
+    throw new UsageError("BAD_ARGUMENT", `--out: the folder ${quoted(basename(resolve(folder)))} is not empty. ${advice}`, { path: folder });
+  }
+  await requireWritable(folder);
+}
+
+/** @throws LowrankError IO_ACCESS when nothing can be written at the path, or at the nearest folder above it that exists */
+export async function requireWritable(path: string): Promise<void> {
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      await access(at, constants.W_OK);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT" && dirname(at) !== at) continue;
+      throw fileError("IO_ACCESS", path, "cannot be written there. Check the permissions.", {}, error);
+    }
+  }
+}
+
+/** @throws UsageError when the page's folder does not exist */
+export async function requireFolderOf(option: string, file: string): Promise<void> {
+  const folder = dirname(resolve(file));
+  const isFolder = await stat(folder).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new UsageError("BAD_ARGUMENT", `--${option}: the folder of ${quoted(basename(file))} does not exist.`, { path: file });
+  await requireWritable(folder);
+}
+
+/** Whether a folder has a file. */
+export const holds = (folder: string, name: string): Promise<boolean> =>
+  stat(join(folder, name)).then(
+    (found) => found.isFile(),
+    () => false,
+  );

@@ -1,0 +1,212 @@
+/** @file lowrank train. */
+import { writeAtomic } from "../io/atomic.js";
+import { type Adapter, type AttachOptions, attach } from "../lora/index.js";
+import type { CausalLm } from "../models/index.js";
+import { LowrankError } from "../native/errors.js";
+import type { Dataset } from "../text/index.js";
+import { type EvalEvent, type EvaluationPlan, showProgress, type StepEvent, type TrainOptions, train } from "../train/index.js";
+import { measured } from "./evaluate.js";
+import { numberText, plural } from "./format.js";
+import { attachNames, kebab, trainNames } from "./options.js";
+import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
+import { trainingPage } from "./report-training.js";
+import type { Context } from "./run.js";
+import { checkTemplate, describeAdapter, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
+import { UsageError } from "./usage.js";
+
+/** A prompt with its answers; `after` lacks when the training was interrupted. */
+export interface Answer extends Question {
+  readonly before: string;
+  readonly after?: string;
+}
+
+/** What a training was like: all that the page shows. */
+export interface History {
+  readonly steps: StepEvent[];
+  readonly evaluations: EvalEvent[];
+  answers: Answer[];
+  seconds: number;
+}
+
+interface Files {
+  readonly data: Dataset;
+  readonly evalData: Dataset | undefined;
+}
+
+export async function trainCommand(context: Context): Promise<void> {
+  const { args } = context;
+  await checkBefore(context);
+  using model = await openModel(context);
+  const adapter = await makeAdapter(context, model);
+  let evalData: Dataset | undefined;
+  try {
+    await using data = await openData(context, model, args.required("data"), "data");
+    const evalFile = args.text("evalData");
+    evalData = evalFile === undefined ? undefined : await openData(context, model, evalFile, "evalData");
+    await run(context, model, adapter, { data, evalData });
+  } finally {
+    await evalData?.close();
+    adapter.dispose();
+  }
+}
+
+/** What can be known before the model is loaded. */
+async function checkBefore({ args }: Context): Promise<void> {
+  const [html, needed] = [args.text("html"), ["evalEvery", "patience", "keepBest"].find((name) => args.has(name))];
+  if (needed !== undefined && !args.has("evalData"))
+    throw new UsageError("BAD_ARGUMENT", `--${kebab(needed)} needs --eval-data: a file of examples that are not trained.`);
+  if (args.flag("packing") && !args.has("maxLength"))
+    throw new UsageError("BAD_ARGUMENT", "--packing needs --max-length: the number of tokens of a row.");
+  const surplus = args.has("adapter") ? attachNames.find((name) => args.has(name)) : undefined;
+  if (surplus !== undefined) throw new UsageError("BAD_ARGUMENT", `--${kebab(surplus)} is for new adapters; that of --adapter is what it is.`);
+  await requireOut(args.required("out"), "adapter");
+  if (html !== undefined) await requireFolderOf("html", html);
+}
+
+async function makeAdapter(context: Context, model: CausalLm): Promise<Adapter> {
+  const { args } = context;
+  const loaded = await openAdapter(context, model);
+  const made = loaded ?? attach(model, { targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) } as AttachOptions);
+  if (loaded === undefined) describeAdapter(context, made);
+  else checkTemplate(context, model, loaded);
+  return made;
+}
+
+async function run(context: Context, model: CausalLm, adapter: Adapter, files: Files): Promise<void> {
+  const { args, output, interrupt } = context;
+  const { data, evalData } = files;
+  const sample = await data.sample(0, { color: process.stderr.isTTY === true && !process.env["NO_COLOR"] });
+  output.note(`${sample}\n`);
+  output.event({ type: "sample", text: await data.sample(0, { color: false }) });
+  await suggestPacking(context, data);
+  const history: History = { steps: [], evaluations: [], answers: [], seconds: 0 };
+  const options = optionsOf(context, evalData);
+  const questions = await questionsFor(context, model);
+  for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
+  if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
+  interrupt.throwIfRequested();
+
+  const steps = await trainAndSave(context, adapter, data, options, history);
+  if (!interrupt.requested && evalData !== undefined && history.evaluations.at(-1)?.step !== steps) {
+    await evaluateAt(context, adapter, evalData, history, "after the training");
+  }
+  if (!interrupt.requested) {
+    const answered: Answer[] = [];
+    for (const given of history.answers) answered.push({ ...given, after: await answer(context, model, given) });
+    history.answers = answered;
+    for (const given of answered) tellAnswer(context, given);
+  }
+  const html = args.text("html");
+  if (html === undefined) return;
+  const page = trainingPage({ args, model, adapter, files, history });
+  await writeAtomic(html, (file) => file.write(new TextEncoder().encode(page)));
+  output.note(`page: ${html}`);
+  output.event({ type: "page", file: html });
+}
+
+/** The options that `train` checks: at once, before prompts are answered and evaluations run. */
+function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined): TrainOptions<never> {
+  const { evalEvery: every, patience, keepBest } = args.pick(["evalEvery", "patience", "keepBest"]);
+  const given = Object.entries({ every, patience, keepBest }).filter(([, value]) => value !== undefined);
+  const evaluate = evalData === undefined ? {} : { evaluate: { data: evalData, ...Object.fromEntries(given) } as unknown as EvaluationPlan<never> };
+  return { ...args.pick(trainNames), ...evaluate, signal: interrupt.signal };
+}
+
+/**
+ * Trains, and saves what is complete: also when SIGINT came, or the training failed after some steps.
+ * @returns the steps done
+ */
+async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, options: TrainOptions<never>, history: History): Promise<number> {
+  const { args, output, interrupt } = context;
+  const evalEvery = args.number("evalEvery");
+  const training = train(adapter, data as never, options);
+  let failure: unknown;
+  let steps = 0;
+  try {
+    interrupt.gentle = true;
+    for await (const event of showProgress(training, { stream: output.err })) {
+      output.event({ ...event });
+      if (event.type === "done") history.seconds = event.seconds;
+      if (event.type === "eval") history.evaluations.push(event);
+      if (event.type === "step") {
+        steps = event.step;
+        history.steps.push(event);
+        history.seconds += event.examples / event.examplesPerSecond;
+      }
+      if (interrupt.requested) break;
+      // An evaluation changes nothing, so it may be stopped anywhere; a step must be complete.
+      const isDue = event.type === "step" && args.has("evalData") && (evalEvery === undefined ? isWhole(event.epoch) : steps % evalEvery === 0);
+      interrupt.gentle = !isDue;
+    }
+  } catch (error) {
+    if (!(interrupt.requested && error instanceof LowrankError && error.code === "ABORTED")) failure = error;
+  } finally {
+    interrupt.gentle = false;
+  }
+  if (steps > 0) await save(context, adapter, data, steps, failure === undefined);
+  else if (interrupt.requested) output.note("Interrupted before the first step was complete: nothing is saved.");
+  if (failure !== undefined) throw failure;
+  return steps;
+}
+
+const isWhole = (epoch: number): boolean => Math.abs(epoch - Math.round(epoch)) < 1e-9;
+
+async function save({ args, output, interrupt }: Context, adapter: Adapter, data: Dataset, steps: number, isComplete: boolean): Promise<void> {
+  const out = args.required("out");
+  adapter.chatTemplate = data.template;
+  const why = interrupt.requested ? "Interrupted: t" : isComplete ? "T" : "The training failed: t";
+  if (interrupt.requested) output.event({ type: "interrupted", step: steps });
+  try {
+    await adapter.save(out);
+  } catch (error) {
+    if (isComplete) throw error;
+    return; // the failure of the training is what must be heard of
+  }
+  output.note(`${why}he adapter after ${plural(steps, "step")} is in ${out}`);
+  output.event({ type: "saved", folder: out, steps, complete: isComplete && !interrupt.requested });
+}
+
+async function evaluateAt(context: Context, adapter: Adapter, evalData: Dataset, history: History, when: string): Promise<void> {
+  const { output } = context;
+  const result = await measured(context, adapter, evalData);
+  const last = history.steps.at(-1);
+  const best = history.evaluations.every(({ loss }) => result.loss < loss);
+  const event: EvalEvent = { type: "eval", step: last?.step ?? 0, epoch: last?.epoch ?? 0, ...result, best };
+  history.evaluations.push(event);
+  output.note(`evaluation ${when}: loss ${numberText(result.loss)}, perplexity ${numberText(result.perplexity)}`);
+  output.event({ ...event });
+}
+
+function questionsFor({ args }: Context, model: CausalLm): Promise<Question[]> {
+  const prompts = args.text("prompts");
+  if (prompts !== undefined) return questionsOfPrompts(prompts, model);
+  return args.has("html") ? questionsOfData(args.text("evalData") ?? args.required("data")) : Promise.resolve([]);
+}
+
+const answer = ({ args, interrupt }: Context, model: CausalLm, question: Question): Promise<string> =>
+  answerTo(model, question, args.number("maxTokens") ?? 100, interrupt.signal);
+
+function tellAnswer({ args, output }: Context, { before, after = "", expected, ...question }: Answer): void {
+  const prompt = promptText(question);
+  output.event({ type: "answer", prompt, before, after, ...(expected === undefined ? {} : { expected }) });
+  if (args.has("prompts")) output.result(`${prompt}\n  before: ${before}\n  after:  ${after}\n`);
+}
+
+/** Examples whose lengths are looked at. */
+const lookedAt = 512;
+
+/** Says so when batches are mostly padding: packing would train the same tokens in less time. */
+async function suggestPacking({ args, output }: Context, data: Dataset): Promise<void> {
+  const size = args.number("batchSize") ?? 8;
+  if (args.flag("packing") || size === 1) return;
+  const lengths = Array.from({ length: Math.min(data.length, lookedAt) }, (_, i) => data.lengthOf(i)).filter((length) => length !== undefined);
+  let [padded, used] = [0, 0];
+  for (let first = 0; first < lengths.length; first += size) {
+    const batch = lengths.slice(first, first + size);
+    padded += Math.max(...batch) * batch.length;
+    used += batch.reduce((sum, length) => sum + length, 0);
+  }
+  if (used >= 0.7 * padded) return;
+  const share = Math.round(100 * (1 - used / padded));
+  output.note(`${share} % of a batch is padding: the examples differ in length. --packing with --max-length puts several into one row.`);
+}
