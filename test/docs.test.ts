@@ -1,6 +1,6 @@
 /** Every code block of README.md and docs/ runs as a user would run it: pasted into a file of its own, importing the package by name. */
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +33,17 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "lowrank-docs-"));
   await mkdir(join(folder, "node_modules"));
   await symlink(root, join(folder, "node_modules", "lowrank"), "dir");
+  // What the pages call a downloaded model and the reader's own chats; the model is a tiny one with random weights.
+  await cp(join(root, "test/fixtures/llm/llama/model"), join(folder, "SmolLM2-135M-Instruct"), { recursive: true });
+  const chat = (question: string, answer: string): string =>
+    JSON.stringify({
+      messages: [
+        { role: "user", content: question },
+        { role: "assistant", content: answer },
+      ],
+    });
+  const rows = [chat("Where is my parcel?", "It arrives tomorrow."), chat("Can I return it?", "Yes, within 30 days."), chat("Hello", "Good morning!")];
+  await writeFile(join(folder, "support.jsonl"), `${rows.join("\n")}\n`);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

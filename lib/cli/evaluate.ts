@@ -1,7 +1,7 @@
 /** @file lowrank eval. */
 import type { CausalLm } from "../models/index.js";
-import { type EvaluationResult, evaluate, type Trainable } from "../train/index.js";
 import type { Dataset } from "../text/index.js";
+import { type EvaluationResult, evaluate, type Trainable } from "../train/index.js";
 import { countText, numberText } from "./format.js";
 import { Meter } from "./output.js";
 import type { Context } from "./run.js";

@@ -1,4 +1,4 @@
-/** @file Numbers for people. */
+/** @file Numbers and texts for people. */
 
 const missing = "–";
 
@@ -38,3 +38,11 @@ export const plural = (count: number, noun: string): string => `${countText(coun
 /** Text from elsewhere as a terminal may get it: control characters, but line ends and tabs, by their numbers. */
 export const terminalText = (text: string): string =>
   text.replace(/[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (c) => (c === "\n" || c === "\t" ? c : `\\u{${c.charCodeAt(0).toString(16)}}`));
+
+const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+
+/** Text for an element or a quoted attribute: nothing in it is read as HTML; control characters become `�`. */
+export function escapeHtml(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, "\ufffd").replace(/[&<>"']/g, (c) => escapes[c] as string);
+}

@@ -1,8 +1,8 @@
 /** @file Prompts whose answers before and after a training are shown side by side. */
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
-import { type CausalLm, generate } from "../models/index.js";
 import { ioError } from "../io/file.js";
+import { type CausalLm, generate } from "../models/index.js";
 import { fileError } from "../native/errors.js";
 import type { Message } from "../text/index.js";
 

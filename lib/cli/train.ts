@@ -1,32 +1,19 @@
 /** @file lowrank train. */
+import { resolve } from "node:path";
 import { writeAtomic } from "../io/atomic.js";
-import { type Adapter, type AttachOptions, attach } from "../lora/index.js";
+import { type Adapter, type AdapterConfig, type AttachOptions, attach } from "../lora/index.js";
 import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
-import { type EvalEvent, type EvaluationPlan, showProgress, type StepEvent, type TrainOptions, train } from "../train/index.js";
+import { type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
 import { measured } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
 import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
-import { trainingPage } from "./report-training.js";
+import { type Answer, type History, trainingPage } from "./report-training.js";
 import type { Context } from "./run.js";
 import { checkTemplate, describeAdapter, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
-
-/** A prompt with its answers; `after` lacks when the training was interrupted. */
-export interface Answer extends Question {
-  readonly before: string;
-  readonly after?: string;
-}
-
-/** What a training was like: all that the page shows. */
-export interface History {
-  readonly steps: StepEvent[];
-  readonly evaluations: EvalEvent[];
-  answers: Answer[];
-  seconds: number;
-}
 
 interface Files {
   readonly data: Dataset;
@@ -67,9 +54,20 @@ async function makeAdapter(context: Context, model: CausalLm): Promise<Adapter> 
   const { args } = context;
   const loaded = await openAdapter(context, model);
   const made = loaded ?? attach(model, { targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) } as AttachOptions);
-  if (loaded === undefined) describeAdapter(context, made);
-  else checkTemplate(context, model, loaded);
+  if (loaded === undefined) {
+    // `save` writes this to adapter_config.json, where other programs look for the base.
+    Object.assign(made.config, {
+      peft: { baseModelNameOrPath: baseName(args.required("model")), taskType: "CAUSAL_LM" } satisfies AdapterConfig["peft"],
+    });
+    describeAdapter(context, made);
+  } else checkTemplate(context, model, loaded);
   return made;
+}
+
+/** The name on the Hugging Face hub of a folder in its cache, else the folder as it was given. */
+function baseName(folder: string): string {
+  const [, owner, name] = /models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]/.exec(resolve(folder)) ?? [];
+  return owner === undefined ? folder : `${owner}/${name}`;
 }
 
 async function run(context: Context, model: CausalLm, adapter: Adapter, files: Files): Promise<void> {
@@ -80,13 +78,14 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
   const history: History = { steps: [], evaluations: [], answers: [], seconds: 0 };
-  const options = optionsOf(context, evalData);
+  // Made here, so that its options are checked before anything takes long; it starts when it is iterated.
+  const training = train(adapter, data as never, optionsOf(context, evalData));
   const questions = await questionsFor(context, model);
   for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
   if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
   interrupt.throwIfRequested();
 
-  const steps = await trainAndSave(context, adapter, data, options, history);
+  const steps = await trainAndSave(context, adapter, data, training, history);
   if (!interrupt.requested && evalData !== undefined && history.evaluations.at(-1)?.step !== steps) {
     await evaluateAt(context, adapter, evalData, history, "after the training");
   }
@@ -104,7 +103,6 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   output.event({ type: "page", file: html });
 }
 
-/** The options that `train` checks: at once, before prompts are answered and evaluations run. */
 function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined): TrainOptions<never> {
   const { evalEvery: every, patience, keepBest } = args.pick(["evalEvery", "patience", "keepBest"]);
   const given = Object.entries({ every, patience, keepBest }).filter(([, value]) => value !== undefined);
@@ -116,10 +114,9 @@ function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined):
  * Trains, and saves what is complete: also when SIGINT came, or the training failed after some steps.
  * @returns the steps done
  */
-async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, options: TrainOptions<never>, history: History): Promise<number> {
+async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, training: Training<never>, history: History): Promise<number> {
   const { args, output, interrupt } = context;
   const evalEvery = args.number("evalEvery");
-  const training = train(adapter, data as never, options);
   let failure: unknown;
   let steps = 0;
   try {

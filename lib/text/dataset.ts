@@ -177,6 +177,7 @@ class FileDataset implements Dataset {
     }
     this.checked = count;
     if (this.examples === 0 || (packing === undefined && this.good.length === 0)) throw this.nothingLeft(count);
+    work.check();
   }
 
   async at(i: number): Promise<DatasetItem> {

@@ -66,7 +66,7 @@ function syntaxHint(bytes: Buffer, offset: number): string {
   const rest = bytes.toString("latin1", offset, offset + 10);
   if (rest.startsWith("'")) return "JSON has double quotes only.";
   if (/^-?(NaN|Infinity)|^(None|True|False)\b|^(nan|inf)/.test(rest)) return "JSON has true, false and null, and no NaN or Infinity.";
-  if (/[\r]/.test(bytes.toString("latin1", 0, offset).trim())) return "Do lines end in a lone CR? End them with LF.";
+  if (bytes.subarray(0, offset).includes(0x0d)) return "Do lines end in a lone CR? End them with LF.";
   if (bytes.subarray(offset).every((byte) => byte <= 0x20) || rest.startsWith('"')) {
     return "Is the row cut off, or does the object go on in the next line? JSONL has one object a line; line breaks inside texts are written \\n.";
   }

@@ -126,7 +126,10 @@ export class BytePairEncoding {
   }
 }
 
-function mostFrequentPair(words: readonly { readonly symbols: readonly string[]; readonly count: number }[], made: ReadonlySet<string>): Merge | undefined {
+function mostFrequentPair(
+  words: readonly { readonly symbols: readonly string[]; readonly count: number }[],
+  made: ReadonlySet<string>,
+): Merge | undefined {
   const counts = new Map<string, number>();
   for (const { symbols, count } of words) {
     for (let i = 0; i + 1 < symbols.length; i++) {

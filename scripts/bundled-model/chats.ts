@@ -1,7 +1,7 @@
 /** @file Questions and answers of the bundled model's world, in a neutral voice. */
 import type { Random } from "../../examples/random.js";
 import { at, pick, pickOther, story, type Wish } from "./stories.js";
-import { adjectives, type Character, characterNames, colors, type Place, placeNames, type Thing, thingNames, things } from "./words.js";
+import { adjectives, type Character, characterNames, colors, placeNames, type Thing, thingNames, things } from "./words.js";
 
 export interface Exchange {
   readonly question: string;
@@ -50,9 +50,9 @@ export function situation(random: Random): Exchange {
   const friend = pickOther(random, characterNames, hero);
   const thing = pick(random, thingNames);
   const adjective = pick(random, adjectives);
-  const places: Record<string, Place> = { [hero]: pick(random, placeNames) };
-  places[friend] = pickOther(random, placeNames, places[hero]);
-  const facts = [`${hero} has a ${adjective} ${thing}.`, `${friend} is ${at(places[friend] as Place)}.`];
+  const elsewhere = pick(random, placeNames);
+  const place = pickOther(random, placeNames, elsewhere);
+  const facts = [`${hero} has a ${adjective} ${thing}.`, `${friend} is ${at(place)}.`];
   if (random.below(2) === 0) facts.reverse();
   let holder: Character = hero;
   if (random.below(3) === 0) {
@@ -65,7 +65,7 @@ export function situation(random: Random): Exchange {
     case 0:
       return { question: `${context} Who has the ${thing}?`, answer: `${holder} has the ${thing}.` };
     case 1:
-      return { question: `${context} Where is ${friend}?`, answer: `${friend} is ${at(places[friend] as Place)}.` };
+      return { question: `${context} Where is ${friend}?`, answer: `${friend} is ${at(place)}.` };
     default:
       return { question: `${context} What color is the ${thing}?`, answer: `The ${thing} is ${adjective}.` };
   }
@@ -86,7 +86,10 @@ export function fact(random: Random): Exchange {
       return { question: `What can I do with a ${thing}?`, answer: `You can ${things[thing]} a ${thing}.` };
     }
     case 1: {
-      const [a, b] = pick(random, opposites.flatMap((pair) => [split(pair), split(pair).reverse() as [string, string]]));
+      const [a, b] = pick(
+        random,
+        opposites.flatMap((pair) => [split(pair), split(pair).reverse() as [string, string]]),
+      );
       return { question: `What is the opposite of ${a}?`, answer: `The opposite of ${a} is ${b}.` };
     }
     case 2: {

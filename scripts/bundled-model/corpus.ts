@@ -1,7 +1,7 @@
 /** @file The training rows: stories and chats, packed. A row is a pure function of (seed, number of the row). */
 import type { LanguageExample } from "lowrank";
 import { Random } from "../../examples/random.js";
-import { assistantTurn, type BytePairEncoding, endOfText, endOfTurn, userTurn } from "./bpe.js";
+import { assistantTurn, BytePairEncoding, endOfText, endOfTurn, userTurn } from "./bpe.js";
 import { exchange } from "./chats.js";
 import { story } from "./stories.js";
 
@@ -34,7 +34,7 @@ function text(random: Random, bpe: BytePairEncoding): Text {
 }
 
 /** Row `index`: texts one behind the other, until there are `length` tokens. */
-export function packedRow(bpe: BytePairEncoding, length: number, seed: number, stream: number, index: number): LanguageExample {
+export function packedRow(bpe: BytePairEncoding, length: number, stream: number, index: number): LanguageExample {
   const random = new Random(seed, stream, index);
   const row = { tokens: [] as number[], labels: [] as number[], starts: [] as number[] };
   while (row.tokens.length < length) {
@@ -46,8 +46,14 @@ export function packedRow(bpe: BytePairEncoding, length: number, seed: number, s
   return row;
 }
 
-/** Texts for the tokenizer. */
-export function* vocabularyTexts(seed: number, count: number): Generator<string> {
+/** Decides everything about the bundled model. */
+export const seed = 0;
+export const vocabularySize = 768;
+
+/** The bundled model's tokenizer, learnt anew. */
+export const bundledEncoding = (): BytePairEncoding => BytePairEncoding.learn(vocabularyTexts(8000), vocabularySize);
+
+function* vocabularyTexts(count: number): Generator<string> {
   for (let i = 0; i < count; i++) {
     const random = new Random(seed, streams.vocabulary, i);
     if (i % 4 === 0) yield story(random);

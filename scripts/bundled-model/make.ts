@@ -8,11 +8,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CausalLm, cast, deviceInfo, evaluate, loadModel, parseModelConfig, showProgress, type TrainOptions, train } from "lowrank";
 import { serializeSafetensors, type TensorSource } from "../../lib/io/safetensors-write.js";
-import { BytePairEncoding, chatTemplate, endOfText, endOfTurn, tokenizerConfig } from "./bpe.js";
-import { packedRow, streams, vocabularyTexts } from "./corpus.js";
+import { type BytePairEncoding, chatTemplate, endOfText, endOfTurn, tokenizerConfig } from "./bpe.js";
+import { bundledEncoding, packedRow, seed, streams, vocabularySize } from "./corpus.js";
 
-const seed = 0;
-const vocabularySize = 768;
 const rowTokens = 2048;
 
 const config = {
@@ -80,7 +78,7 @@ async function trainFromScratch(bpe: BytePairEncoding, steps: number): Promise<U
   const model = new CausalLm(parseModelConfig(new TextEncoder().encode(jsonText(config)), "config.json")).initialize(seed);
   try {
     const started = performance.now();
-    const data = { length: steps, at: (i: number) => packedRow(bpe, rowTokens, seed, streams.training, i) };
+    const data = { length: steps, at: (i: number) => packedRow(bpe, rowTokens, streams.training, i) };
     let tokens = 0;
     let last = Number.NaN;
     for await (const event of showProgress(train(model, data, training(steps)), { label: "base" })) {
@@ -98,7 +96,7 @@ async function trainFromScratch(bpe: BytePairEncoding, steps: number): Promise<U
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { out: { type: "string", default: "models/bundled" }, steps: { type: "string", default: "1500" } } });
-  const bpe = BytePairEncoding.learn(vocabularyTexts(seed, 8000), vocabularySize);
+  const bpe = bundledEncoding();
   await mkdir(values.out, { recursive: true });
   const write = (name: string, contents: string | Uint8Array): Promise<void> => writeFile(join(values.out, name), contents);
   await write("tokenizer.json", bpe.toJson());
@@ -110,7 +108,7 @@ async function main(): Promise<void> {
 
   const model = await loadModel(values.out);
   const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + shape.reduce((a: number, b: number) => a * b, 1), 0);
-  const heldOut = Array.from({ length: 16 }, (_, i) => packedRow(bpe, rowTokens, seed, streams.heldOut, i));
+  const heldOut = Array.from({ length: 16 }, (_, i) => packedRow(bpe, rowTokens, streams.heldOut, i));
   const { loss } = await evaluate(model, heldOut, { batchSize: 1 });
   model.dispose();
   const bytes = await readFile(join(values.out, "model.safetensors"));

@@ -2,7 +2,24 @@
  * @file The parser of the stories, written by itself: it reads a text from left to right, keeps track of who holds what where, and accepts
  * exactly the texts that the grammar can make. It judges what the model writes.
  */
-import { adjectives, type Character, characterNames, characters, moods, placeNames, places, spotNames, spots, thingNames, things, times, weathers } from "./words.js";
+import {
+  adjectives,
+  type Character,
+  characterNames,
+  characters,
+  moods,
+  type Place,
+  placeNames,
+  places,
+  type Spot,
+  spotNames,
+  spots,
+  type Thing,
+  thingNames,
+  things,
+  times,
+  weathers,
+} from "./words.js";
 
 /** What a text tells, or where it stops to be a story. */
 export type Reading =
@@ -98,7 +115,7 @@ class Reader {
     if (goes !== undefined) [, , this.#hero, this.#place] = goes as [string, string, string, string];
     else {
       this.#try("weather");
-      const [hero, preposition, place] = this.#take("is") as [string, keyof typeof places, keyof typeof places];
+      const [hero, preposition, place] = this.#take("is") as [string, string, Place];
       this.#demand(places[place] === preposition, `${preposition} the ${place}`);
       [this.#hero, this.#place] = [hero, place];
     }
@@ -109,7 +126,7 @@ class Reader {
     const has = this.#try("has");
     const [she, adjective, thing, preposition, spot] = (has ?? this.#take("finds")) as [string, string, string, string?, string?];
     this.#pronoun(she);
-    if (spot !== undefined) this.#demand(spots[spot as keyof typeof spots] === preposition, `${preposition} a ${spot}`);
+    if (spot !== undefined) this.#demand(spots[spot as Spot] === preposition, `${preposition} a ${spot}`);
     [this.#adjective, this.#thing] = [adjective, thing];
   }
 
@@ -152,7 +169,7 @@ class Reader {
       return "drop";
     }
     if (this.#peek("puts") !== undefined) {
-      const [, , preposition, spot] = this.#exactly("puts", holder, this.#thing) as [string, string, string, keyof typeof spots];
+      const [, , preposition, spot] = this.#exactly("puts", holder, this.#thing) as [string, string, string, Spot];
       this.#demand(spots[spot] === preposition, `${preposition} a ${spot}`);
       this.#exactly("looks", other, this.#thing);
       this.#exactly("findsIt", other, preposition, spot);
@@ -166,8 +183,8 @@ class Reader {
       return "move";
     }
     if (this.#peek("use") !== undefined) {
-      const here = this.#place as keyof typeof places;
-      this.#exactly("use", things[this.#thing as keyof typeof things], this.#thing, places[here], here);
+      const here = this.#place as Place;
+      this.#exactly("use", things[this.#thing as Thing], this.#thing, places[here], here);
       return "use";
     }
     this.#exactly("likes", other, this.#adjective, this.#thing);

@@ -24,8 +24,7 @@ async function askedStories(model: CausalLm, count: number, show: number): Promi
     const { question, wish } = storyWish(new Random(0, streams.samples, i));
     const text = await textOf(model, asked(question), { temperature: 0.7, seed: i });
     const reading = readStory(text);
-    const granted =
-      reading.accepted && Object.entries(wish).every(([role, wanted]) => reading[role as keyof typeof wish] === wanted);
+    const granted = reading.accepted && Object.entries(wish).every(([role, wanted]) => reading[role as keyof typeof wish] === wanted);
     if (granted) accepted++;
     if (i < show || !granted) console.log(`${granted ? "yes" : "NO "} ${question}\n    ${text}`);
     if (!granted) console.log(`    ${reading.accepted ? "another story than asked for" : `at ${reading.offset}: ${reading.reason}`}`);
@@ -51,7 +50,11 @@ async function rightAnswers(model: CausalLm, count: number, exchangeOf: typeof f
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { model: { type: "string", default: "models/bundled" }, count: { type: "string", default: "100" }, show: { type: "string", default: "2" } },
+    options: {
+      model: { type: "string", default: "models/bundled" },
+      count: { type: "string", default: "100" },
+      show: { type: "string", default: "2" },
+    },
   });
   const [count, show] = [Number(values.count), Number(values.show)];
   const model = await loadModel(values.model);

@@ -124,7 +124,11 @@ class Teller {
       case "hide": {
         const spot: Spot = pick(this.random, spotNames);
         this.#holder = other;
-        return [`${holder} puts the ${thing} ${spots[spot]} a ${spot}.`, `${other} looks for the ${thing}.`, `${other} finds it ${spots[spot]} the ${spot}.`];
+        return [
+          `${holder} puts the ${thing} ${spots[spot]} a ${spot}.`,
+          `${other} looks for the ${thing}.`,
+          `${other} finds it ${spots[spot]} the ${spot}.`,
+        ];
       }
       case "move":
         this.#place = pickOther(this.random, placeNames, this.#place);

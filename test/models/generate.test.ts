@@ -19,6 +19,7 @@ import {
 } from "../../lib/index.js";
 import { AdapterSwitch } from "../../lib/models/adapter-switch.js";
 import { StopFilter } from "../../lib/models/stop-strings.js";
+import { engine } from "../../lib/native/engine.js";
 import { ChatTemplate, loadTokenizer, type Tokenizer } from "../../lib/text/index.js";
 import { errorOf } from "./config-kit.js";
 import { pathOf } from "./golden-llm.js";
@@ -107,12 +108,12 @@ describe("text", () => {
 
   it("continues a text as it would be decoded whole; a reply stands for itself", async () => {
     const own = await loadTokenizer(pathOf("mistral", "model"));
-    const said = own.encode("The cat", { addSpecialTokens: false });
+    const said = own.encode("cat", { addSpecialTokens: false });
     const messages = [{ role: "user", content: "Hello" }];
     const rendered = own.encode(own.applyChatTemplate(messages, { addGenerationPrompt: true }), { addSpecialTokens: false });
     for (const [prompt, ids, expected] of [
-      ["Hello", own.encode("Hello"), " The cat"],
-      [messages, rendered, "The cat"],
+      ["Hello!", own.encode("Hello!"), " cat"],
+      [messages, rendered, "cat"],
     ] as const) {
       const model = scriptedModel([ids.at(-1) as number, ...said, own.eosTokenId as number], own.vocabSize, { tokenizer: own });
       expect((await collect(generate(model, prompt, { temperature: 0 }))).join("")).toBe(expected);
@@ -226,6 +227,34 @@ describe("with the golden model", () => {
     await synchronize();
     model.dispose();
     expect(held()).toEqual({ tensors: 0, bytes: 0 });
+  });
+
+  it("memory that runs out at any allocation is an error, and everything is freed", async () => {
+    await open();
+    const { budgetBytes } = memory().cpu;
+    // Long enough for sizes that the pool has no free blocks of.
+    const long = Array.from({ length: 600 }, (_, i) => i % model.config.vocabSize);
+    // The table of rotary positions may have grown.
+    const tableBytes = 768 * model.config.headDim * 4;
+    let failures = 0;
+    try {
+      for (let extra = 0; ; extra += 65_536) {
+        engine().setBudget(engine().memory().processBytes + extra);
+        try {
+          await collect(generateTokens(model, long, { temperature: 0, maxTokens: 3 }));
+          break;
+        } catch (error) {
+          expect((error as LowrankError).code).toBe("OUT_OF_MEMORY");
+          failures++;
+        }
+        expect(held().bytes).toBeLessThanOrEqual(atRest.bytes + tableBytes);
+      }
+    } finally {
+      engine().setBudget(budgetBytes);
+    }
+    expect(failures).toBeGreaterThan(3);
+    expect(await collect(generateTokens(model, prompt(), { temperature: 0, maxTokens: 3 }))).toHaveLength(3);
+    await synchronize();
   });
 
   it("a generator that nobody asks holds nothing", async () => {

@@ -1,7 +1,7 @@
 /** @file readExamples against the golden cases, the forms that a healthy file can have, and what a dataset says about itself. */
 import { createHash } from "node:crypto";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { ignoredLabel, readExamples, renderExample, type TrainingRow } from "../../lib/text/index.js";
 import { all, file, lines, tokenizerOf, withData, withTemplates } from "./dataset-kit.js";
 import { failureOf } from "./failure.js";
@@ -21,7 +21,7 @@ function grouped<T>(all: readonly T[], key: (one: T) => unknown): T[][] {
   return [...groups.values()];
 }
 
-const optionsOf = ({ templateArgs, now, maxLength }: Partial<ChatCase>) => ({
+const optionsOf = ({ templateArgs, now, maxLength }: Pick<Partial<ChatCase>, "templateArgs" | "now" | "maxLength">) => ({
   ...(templateArgs && { templateArgs }),
   ...(now !== undefined && { now: new Date(now) }),
   ...(maxLength !== undefined && { maxLength }),
@@ -33,16 +33,17 @@ describe.each(styles)("golden cases of %s", (style: Style) => {
     let seen = 0;
     for (const group of grouped(cases.rows(style), ({ maxLength }) => maxLength)) {
       const rows = group.map(({ ids: _ids, trained: _trained, maxLength: _maxLength, error: _error, ...row }) => row);
-      const options = { ...optionsOf(group[0] ?? {}), onBadRow: "skip" as const, tokenizer };
+      const { maxLength } = group[0] as { maxLength?: number };
+      const options = { ...(maxLength !== undefined && { maxLength }), onBadRow: "skip" as const, tokenizer };
       const good = group.filter(({ error }) => error === undefined);
       const bad = group.filter(({ error }) => error !== undefined);
-      await withData(lines(...rows), options, async (data) => {
+      await withData(lines(...rows, { text: "a row that is good in any case" }), options, async (data) => {
         const expected = good.map(({ ids, trained = [] }) => ({ tokens: ids, labels: labelsOf(ids, trained) }));
-        expect(await all(data)).toEqual(expected);
+        expect((await all(data)).slice(0, -1)).toEqual(expected);
         expect(data.skipped.count).toBe(bad.length);
         expect(data.skipped.reasons.map(({ code }) => code)).toEqual(bad.map(({ error = "no-trained-token" }) => codes[error]));
         expect(data.skipped.reasons.map(({ line }) => line)).toEqual(bad.map((one) => group.indexOf(one) + 1));
-        seen += data.length + data.skipped.count;
+        seen += data.length - 1 + data.skipped.count;
       });
     }
     expect(seen).toBe(13);
@@ -56,7 +57,7 @@ describe.each(styles)("golden cases of %s", (style: Style) => {
     for (const group of grouped(mine, ({ templateArgs, now, maxLength }) => [templateArgs, now, maxLength])) {
       const good = group.filter(({ error }) => error === undefined);
       const rows = good.map(({ messages, tools }) => ({ id: "x", messages, ...(tools && { tools }) }));
-      const options = { ...optionsOf(group[0] ?? {}), tokenizer };
+      const options = { ...optionsOf(group[0] as ChatCase), tokenizer };
       if (good.length > 0) {
         await withData(lines(...rows), options, async (data) => {
           const expected = good.map(({ ids = [], trained = [] }) => ({ tokens: ids, labels: labelsOf(ids, trained) }));
@@ -168,13 +169,21 @@ describe("templates", () => {
   });
 
   it("the clock stands still", async () => {
-    const clock = `{{ strftime_now("%H:%M:%S.%f") }}${template}`;
+    const clock = `{{ strftime_now("%H:%M:%S") }}${template}`;
     const tokenizer = await withTemplates("gpt2-style", clock);
-    await withData(lines({ messages }), { tokenizer }, async (data) => {
-      const first = await data.at(0);
-      await new Promise((done) => setTimeout(done, 20));
-      expect(await data.at(0)).toEqual(first);
-    });
+    vi.useFakeTimers({ toFake: ["Date"], now: 0 });
+    try {
+      await withData(lines({ messages }), { tokenizer }, async (data) => {
+        const first = await data.at(0);
+        vi.setSystemTime(1000);
+        expect(await data.at(0)).toEqual(first);
+        const moved = await withData(lines({ messages }), { tokenizer }, (later) => later.at(0));
+        expect(moved).not.toEqual(first);
+        expect(await withData(lines({ messages }), { tokenizer, now: new Date(0) }, (later) => later.at(0))).toEqual(first);
+      });
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
@@ -202,14 +211,11 @@ describe("sample", () => {
   });
 
   it("does not mark the first token, which nothing predicts", async () => {
-    await withData(lines({ text: "The cat" }), {}, async (data, path) => {
+    await withData(lines({ text: "The cat" }), {}, async (data) => {
       const tokenizer = await tokenizerOf();
-      const { ids, ends } = tokenizer.encodeWithOffsets("The cat");
-      const [first] = ends;
-      expect(path).toContain("rows");
-      expect(ids.length).toBeGreaterThan(1);
+      const [first = 0] = tokenizer.encodeWithOffsets("The cat").ends;
       const eos = tokenizer.token(tokenizer.eosTokenId as number);
-      expect(await data.sample(0, { color: false })).toMatch(`${"The cat".slice(0, first)}⟦${"The cat".slice(first)}${eos}⟧`);
+      expect(await data.sample(0, { color: false })).toContain(`\n${"The cat".slice(0, first)}⟦${"The cat".slice(first)}${eos}⟧`);
     });
   });
 });

@@ -1,0 +1,122 @@
+/**
+ * @file `npm run promises`: what is promised about time, measured. Aborts of a training on a random model of the SmolLM2-135M shape (latency; the
+ * weights must be those of the last complete step), and the delay of the event loop while a model is loaded, trained and saved, less the delay of an
+ * idle loop. Prints distributions; fails only when weights are wrong. `-- [--aborts 100] [--seconds 60]`.
+ */
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { parseArgs } from "node:util";
+import { type Adapter, attach, type CausalLm, loadModel, train } from "lowrank";
+import { configText, randomExamples, randomModel } from "./smollm2.js";
+
+const { values } = parseArgs({ options: { aborts: { type: "string", default: "100" }, seconds: { type: "string", default: "60" } } });
+const [aborts, seconds] = [Number(values.aborts), Number(values.seconds)];
+const settings = { batchSize: 1, learningRate: 1e-3, seed: 3, shuffle: false } as const;
+const data = randomExamples(4, 128);
+
+async function hashOf(adapter: Adapter): Promise<string> {
+  const hash = createHash("sha256");
+  for (const parameter of adapter.parameters().values()) hash.update(new Uint8Array(((await parameter.value.data()) as Float32Array).buffer));
+  return hash.digest("hex");
+}
+
+const fresh = (model: CausalLm): Adapter => attach(model, { rank: 16, alpha: 32, targetModules: "all-linear", seed: 5 });
+
+function percentiles(what: string, numbers: readonly number[], unit: string): void {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const at = (share: number): string => (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] as number).toFixed(1);
+  console.log(`${what}: median ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, most ${at(1)} ${unit} (${sorted.length})`);
+}
+
+/** Hashes after 0, 1, … steps, and the seconds of all steps. */
+async function uninterrupted(model: CausalLm): Promise<{ hashes: string[]; duration: number }> {
+  const adapter = fresh(model);
+  const hashes = [await hashOf(adapter)];
+  const started = performance.now();
+  for await (const event of train(adapter, data, settings)) if (event.type === "step") hashes.push(await hashOf(adapter));
+  adapter.dispose();
+  return { hashes, duration: performance.now() - started };
+}
+
+async function abortOnce(model: CausalLm, after: number): Promise<{ latency: number; steps: number; hash: string }> {
+  const adapter = fresh(model);
+  const controller = new AbortController();
+  let steps = 0;
+  let abortedAt = 0;
+  setTimeout(() => {
+    abortedAt = performance.now();
+    controller.abort();
+  }, after);
+  try {
+    for await (const event of train(adapter, data, { ...settings, signal: controller.signal })) if (event.type === "step") steps = event.step;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ABORTED") throw error;
+  }
+  const latency = performance.now() - abortedAt;
+  const hash = await hashOf(adapter);
+  adapter.dispose();
+  return { latency, steps, hash };
+}
+
+async function measureAborts(): Promise<boolean> {
+  const model = randomModel();
+  const { hashes, duration } = await uninterrupted(model);
+  const latencies: number[] = [];
+  let wrong = 0;
+  for (let i = 0; i < aborts; i++) {
+    // Low-discrepancy times over nine tenths of the whole training.
+    const { latency, steps, hash } = await abortOnce(model, ((i * 0.618_034) % 1) * 0.9 * duration);
+    latencies.push(latency);
+    if (hash !== hashes[steps]) wrong++;
+  }
+  percentiles("abort to rejection (promise: p99 below 250 ms)", latencies, "ms");
+  console.log(`weights that are not those of the last complete step: ${wrong} of ${aborts}`);
+  model.dispose();
+  return wrong === 0;
+}
+
+/** The delays of the event loop while `work` runs. */
+async function delaysOf(work: () => Promise<void>): Promise<{ p50: number; p99: number; max: number }> {
+  const monitor = monitorEventLoopDelay({ resolution: 1 });
+  monitor.enable();
+  await work();
+  monitor.disable();
+  return { p50: monitor.percentile(50) / 1e6, p99: monitor.percentile(99) / 1e6, max: monitor.max / 1e6 };
+}
+
+async function measureEventLoop(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "lowrank-promises-"));
+  try {
+    const made = randomModel();
+    await made.save(join(folder, "model.safetensors"));
+    await writeFile(join(folder, "config.json"), configText());
+    made.dispose();
+    const idle = await delaysOf(() => new Promise((resolve) => setTimeout(resolve, 5000)));
+    const busy = await delaysOf(async () => {
+      const started = performance.now();
+      const model = await loadModel(folder);
+      const adapter = fresh(model);
+      for await (const _ of train(adapter, randomExamples(16, 256), { batchSize: 4, epochs: 1000 }))
+        if (performance.now() - started > seconds * 1000) break;
+      await adapter.save(join(folder, "adapter"));
+      adapter.dispose();
+      model.dispose();
+    });
+    console.log(`event loop, idle: median ${idle.p50.toFixed(2)}, p99 ${idle.p99.toFixed(2)}, most ${idle.max.toFixed(1)} ms`);
+    console.log(`event loop, load, train and save: median ${busy.p50.toFixed(2)}, p99 ${busy.p99.toFixed(2)}, most ${busy.max.toFixed(1)} ms`);
+    console.log(`p99 less idle (promise: below 20 ms): ${(busy.p99 - idle.p99).toFixed(2)} ms`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function main(): Promise<void> {
+  const right = await measureAborts();
+  await measureEventLoop();
+  process.exitCode = right ? 0 : 1;
+}
+
+main();

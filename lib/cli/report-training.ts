@@ -1,0 +1,96 @@
+/** @file What the page of a training says. */
+import { basename, resolve } from "node:path";
+import type { Adapter } from "../lora/index.js";
+import type { CausalLm } from "../models/index.js";
+import { packageVersion } from "../native/load.js";
+import { deviceInfo } from "../tensor/device.js";
+import type { Dataset } from "../text/index.js";
+import type { EvalEvent, StepEvent } from "../train/index.js";
+import { countText, numberText, plural, secondsText } from "./format.js";
+import { kebab } from "./options.js";
+import type { Arguments } from "./parse.js";
+import { promptText, type Question } from "./prompts.js";
+import type { ChartData, Point } from "./report-chart.js";
+import { type AnswerCard, type Fact, renderPage } from "./report-page.js";
+
+/** A prompt with its answers; `after` lacks when the training was interrupted. */
+export interface Answer extends Question {
+  readonly before: string;
+  readonly after?: string;
+}
+
+/** What a training was like: all that the page shows. */
+export interface History {
+  readonly steps: StepEvent[];
+  readonly evaluations: EvalEvent[];
+  answers: Answer[];
+  seconds: number;
+}
+
+export interface Trained {
+  readonly args: Arguments;
+  readonly model: CausalLm;
+  readonly adapter: Adapter;
+  readonly files: { readonly data: Dataset; readonly evalData: Dataset | undefined };
+  readonly history: History;
+}
+
+/** The page of a training. */
+export function trainingPage({ args, model, adapter, files, history }: Trained): string {
+  const name = basename(resolve(args.required("model")));
+  const { cpu, backend, threads } = deviceInfo();
+  return renderPage({
+    title: `${basename(resolve(args.required("out")))}: ${name} trained on ${basename(args.required("data"))}`,
+    lead: `An adapter of ${countText(adapter.trainableCount)} numbers on ${plural(adapter.targets.length, "module")} of a ${model.config.modelType} with ${plural(model.config.layers, "layer")}, trained on ${plural(files.data.examples, "example")}.`,
+    facts: factsOf(history),
+    charts: chartsOf(history),
+    answers: history.answers.map(cardOf),
+    settings: [
+      ...args.given().map(([option, value]) => [`--${kebab(option)}`, Array.isArray(value) ? value.join(", ") : String(value)] as const),
+      ["chat template (SHA-256)", files.data.templateHash ?? "none"],
+      ["lowrank", packageVersion],
+      ["machine", `${cpu}, ${backend}, ${plural(threads, "thread")}`],
+    ],
+  });
+}
+
+function factsOf({ steps, evaluations, seconds }: History): Fact[] {
+  const [first, last, before, after] = [steps[0], steps.at(-1), evaluations[0], evaluations.at(-1)];
+  const tokens = steps.reduce((sum, step) => sum + (step.tokens ?? 0), 0);
+  const best = evaluations.reduce((found, event) => (event.loss < (found?.loss ?? Number.POSITIVE_INFINITY) ? event : found), before);
+  return [
+    { label: "Training loss", value: numberText(last?.loss), note: `${numberText(first?.loss)} at the first step` },
+    ...(before === undefined || after === undefined
+      ? []
+      : [
+          { label: "Evaluation loss", value: numberText(after.loss), note: `${numberText(before.loss)} before; lowest ${numberText(best?.loss)}` },
+          { label: "Perplexity", value: numberText(after.perplexity), note: `${numberText(before.perplexity)} before` },
+        ]),
+    { label: "Steps", value: countText(last?.step ?? 0), note: `${numberText(last?.epoch ?? 0)} epochs` },
+    { label: "Time", value: secondsText(seconds), note: `${countText(tokens / seconds)} tokens/s` },
+  ];
+}
+
+function chartsOf({ steps, evaluations }: History): ChartData[] {
+  const points = (value: (step: StepEvent) => number | undefined): Point[] => steps.map((event) => [event.step, value(event) ?? Number.NaN]);
+  const chart = (title: string, name: string, value: (step: StepEvent) => number | undefined): ChartData => ({
+    title,
+    xLabel: "step",
+    series: [{ name, points: points(value) }],
+  });
+  const evaluated = { name: "evaluation", points: evaluations.map(({ step, loss }): Point => [step, loss]) };
+  const loss = chart("Loss", "training", (event) => event.loss);
+  return [
+    { ...loss, series: [...loss.series, ...(evaluations.length === 0 ? [] : [evaluated])] },
+    chart("Learning rate", "learning rate", (event) => event.learningRate),
+    chart("Norm of the gradient", "norm", (event) => event.gradNorm),
+    chart("Speed", "tokens/s", (event) => event.tokensPerSecond),
+  ];
+}
+
+function cardOf({ before, after, expected, ...question }: History["answers"][number]): AnswerCard {
+  const answers: (readonly [string, string])[] = [["Before", before]];
+  if (after !== undefined) answers.push(["After", after]);
+  if (expected !== undefined) answers.push(["Data", expected]);
+  return { prompt: promptText(question), answers };
+}
