@@ -21,8 +21,8 @@ export interface EstimateOptions extends Pick<MemoryEstimate, "rank" | "rows" | 
   readonly weightBytes: number;
 }
 
-/** loss_chunk_rows of native/kernels/loss_chunk.h: rows of logits that exist at the same time. */
-const chunkElements = 2 ** 22;
+/** Rows of logits that exist at the same time: loss_chunk_rows of native/kernels/loss_chunk.h. */
+const logitRows = (tokens: number, vocabulary: number): number => Math.min(tokens, Math.max(8, Math.floor(2 ** 23 / vocabulary / 8) * 8));
 
 /**
  * Adds up what the backward walk needs: of each layer its two residual sums and two normalized inputs [D], the turned queries and the output
@@ -46,7 +46,7 @@ export function trainingMemory(
   const trainedNumbers = adapted.reduce((sum, [outputs, inputs]) => sum + rank * (outputs + inputs), 0);
   const layer = 4 * d + 2 * (heads + kvHeads) * headDim + 3 * f + heads + 2 + (rank * adapted.length) / layers;
   const kept = checkpointing ? layers * d + layer : layers * layer;
-  const logits = Math.min(tokens * vocabSize, Math.max(vocabSize, chunkElements));
+  const logits = logitRows(tokens, vocabSize) * vocabSize;
   const activations = 4 * (tokens * (kept + 3 * d + f) + logits);
   const adapter = 16 * trainedNumbers;
   return {

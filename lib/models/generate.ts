@@ -56,11 +56,12 @@ interface Plan extends SamplingSettings {
 /**
  * Continues a text, or answers a conversation, piece by piece. A text is tokenized as it is, with the special tokens that the tokenizer adds,
  * and the pieces continue it. Messages are rendered by the chat template that the adapter was trained with (where it differs from the
- * model's, `onWarning` hears of it), else by the model's, and the pieces are the reply. A piece never ends inside a character. It ends at an end-of-text token, at
- * a stop string, or after `maxTokens`; leaving the loop ends it too. Nothing is computed before the first piece is asked for; then the memory of the cache is
- * held until the end.
+ * model's, `onWarning` hears of it), else by the model's, and the pieces are the reply. A piece never ends inside a character.
+ *
+ * It ends at an end-of-text token, at a stop string, or after `maxTokens`; leaving the loop ends it too. Nothing is computed before the first
+ * piece is asked for; then the memory of the cache is held until the end.
  * @throws LowrankError at once UNKNOWN_OPTION, BAD_ARGUMENT, TOKENIZER_MISSING, TEMPLATE_…, TEXT_UNENCODABLE, ADAPTER_STATE, DISPOSED; while it
- * runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE.
+ * runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE, and the last two of the others.
  */
 export function generate(model: CausalLm, prompt: string | readonly Message[], options: GenerateOptions = {}): AsyncGenerator<string, void> {
   const plan = checkOptions("generate", model, options, textNames);

@@ -29,6 +29,13 @@ export function languageModelOf(target: unknown): CausalLm | undefined {
   return models.size === 1 && model instanceof CausalLm ? model : undefined;
 }
 
+/** Adapters carry the chat template by which the data were rendered, if there is one: their prompts must be rendered by the same. */
+export function rememberTemplate(target: unknown, data: unknown): void {
+  const { template } = data as { readonly template?: unknown };
+  if (typeof template !== "string") return;
+  for (const one of Array.isArray(target) ? target : [target]) if (one instanceof Adapter) one.chatTemplate = template;
+}
+
 /** The loss of a batch, with the layers computed again in the backward walk when `checkpointing`. */
 export function languageLoss(model: CausalLm, checkpointing: boolean): (batch: TokenBatch) => Tensor {
   return (batch) => {

@@ -14,7 +14,7 @@ import { type Batch, BatchSource, type TrainingData } from "./data.js";
 import { evaluateBatches } from "./evaluate.js";
 import type { EvalEvent, StepEvent, TrainingEvent, TrainingResult } from "./events.js";
 import { FlatParameters } from "./flat.js";
-import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, trainedLabels } from "./language.js";
+import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, rememberTemplate, trainedLabels } from "./language.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
 import { scheduleFactor } from "./schedule.js";
 
@@ -143,6 +143,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
     count: trainedLabels,
   });
   const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes };
+  rememberTemplate(target, data);
   const source = new BatchSource(batched(data, checked.shuffle, checked.seed), { ...plan, shuffle: false });
   return { plan, source } as unknown as Prepared<T>;
 }

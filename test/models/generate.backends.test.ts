@@ -1,8 +1,9 @@
 /** @file Generation against PyTorch's greedy tokens, and the cache against no cache, on every backend. */
 import { afterEach, describe, expect, it } from "vitest";
-import { type CausalLm, CausalLm as CausalLmClass, generateTokens, loadAdapter, loadModel, memory, parseModelConfig } from "../../lib/index.js";
+import { CausalLm, generateTokens, loadAdapter, loadModel, memory, parseModelConfig } from "../../lib/index.js";
 import { KvCache } from "../../lib/models/kv-cache.js";
 import { tiny } from "./config-kit.js";
+import { collect } from "./generate-kit.js";
 import { cases, openGolden, pathOf, readJson, shareOfBound } from "./golden-llm.js";
 
 const before = memory().cpu;
@@ -15,12 +16,6 @@ interface GoldenText {
   readonly promptIds: number[];
   readonly base: { readonly ids: number[] };
   readonly adapter: { readonly ids: number[] };
-}
-
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const item of items) all.push(item);
-  return all;
 }
 
 /** Token ids that look random, the same for every run. */
@@ -88,7 +83,7 @@ it.each([
 ])("computes all anew where rotary frequencies depend on the length: $rope_type", async (rope_scaling) => {
   const file = tiny("llama", { head_dim: 8, hidden_size: 32, max_position_embeddings: 12, rope_scaling });
   const config = parseModelConfig(new TextEncoder().encode(JSON.stringify(file)), "config.json");
-  const model = new CausalLmClass(config);
+  const model = new CausalLm(config);
   model.initialize(1);
   const ids = someIds(20, config.vocabSize);
   const found = await cachedLogits(model, ids, 3);
