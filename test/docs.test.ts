@@ -42,7 +42,11 @@ beforeAll(async () => {
         { role: "assistant", content: answer },
       ],
     });
-  const rows = [chat("Where is my parcel?", "It arrives tomorrow."), chat("Can I return it?", "Yes, within 30 days."), chat("Hello", "Good morning!")];
+  const rows = [
+    chat("Where is my parcel?", "It arrives tomorrow."),
+    chat("Can I return it?", "Yes, within 30 days."),
+    chat("Hello", "Good morning!"),
+  ];
   await writeFile(join(folder, "support.jsonl"), `${rows.join("\n")}\n`);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));

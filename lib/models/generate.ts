@@ -61,7 +61,7 @@ interface Plan extends SamplingSettings {
  * It ends at an end-of-text token, at a stop string, or after `maxTokens`; leaving the loop ends it too. Nothing is computed before the first
  * piece is asked for; then the memory of the cache is held until the end.
  * @throws LowrankError at once UNKNOWN_OPTION, BAD_ARGUMENT, TOKENIZER_MISSING, TEMPLATE_…, TEXT_UNENCODABLE, ADAPTER_STATE, DISPOSED; while it
- * runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE, and the last two of the others.
+ * runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE; ADAPTER_STATE, DISPOSED when the adapter has changed.
  */
 export function generate(model: CausalLm, prompt: string | readonly Message[], options: GenerateOptions = {}): AsyncGenerator<string, void> {
   const plan = checkOptions("generate", model, options, textNames);

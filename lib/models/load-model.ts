@@ -35,9 +35,10 @@ const configLimit = 1_000_000;
 
 /**
  * Loads a language model (llama, mistral, qwen2, qwen3) from a folder with config.json, safetensors weights in one file or several, and where
- * they exist tokenizer.json with what belongs to it, and generation_config.json. Weights go from the file straight into native memory in the background; beside them at most 16 MB are held.
- * @throws LowrankError CONFIG_…, MODEL_… (config.json, generation_config.json), TOKENIZER_…, TEMPLATE_TOO_LARGE (tokenizer), IO_…, ST_…, SHARD_… (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE,
- * DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
+ * they exist tokenizer.json with what belongs to it, and generation_config.json. Weights go from the file straight into native memory in the
+ * background; beside them at most 16 MB are held.
+ * @throws LowrankError CONFIG_…, MODEL_… (config.json, generation_config.json), TOKENIZER_…, TEMPLATE_TOO_LARGE (tokenizer), IO_…, ST_…, SHARD_…
+ * (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
   const { signal, allowSymlinks } = options;

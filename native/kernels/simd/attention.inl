@@ -173,8 +173,9 @@ int64_t attention_forward_scratch(int threads, Out, Out, In q, In k, In, In span
 
 /// delta[row of q] = sum(dy * y)
 Status attention_delta(Context& ctx, float* delta, const View& dy, const View& y) {
-  return for_each_row(ctx, y.rows, y.cols,
-                      [&](int64_t r) { delta[r] = tree_sum(Terms{dy.row<const float>(r), y.row<const float>(r)}, y.cols); });
+  return for_each_row(ctx, y.rows, y.cols, [&](int64_t r) {
+    delta[r] = tree_sum(Terms{dy.row<const float>(r), y.row<const float>(r)}, y.cols);
+  });
 }
 
 struct ScoreGradient {
@@ -291,7 +292,8 @@ void add_query_block(const KeyGradient& f, const QueryBlock& block, const Attent
   multiply_panels(f.dk, width, f.towards, f.ld, f.panels, n, width, rows, true);
 }
 
-void key_gradient_block(const KeyGradient& f, const AttentionShape& at, const AttentionGradients& g, int64_t row, int64_t kv, int64_t from) {
+void key_gradient_block(const KeyGradient& f, const AttentionShape& at, const AttentionGradients& g, int64_t row, int64_t kv,
+                        int64_t from) {
   const int64_t n = lesser(kKeys, at.keys - from);
   fill_span(f.dk, 0.0f, n * at.width);
   fill_span(f.dv, 0.0f, n * at.width);
@@ -332,7 +334,8 @@ Status attention_backward(Context& ctx, Out dq, Out dk, Out dv, In dy, In q, In 
   return status;
 }
 
-int64_t attention_backward_scratch(int threads, Out, Out, Out, In, In q, In k, In, In, In, In spans, i32 batch, i32 heads, i32 kv_heads, f32) {
+int64_t attention_backward_scratch(int threads, Out, Out, Out, In, In q, In k, In, In, In, In spans, i32 batch, i32 heads, i32 kv_heads,
+                                   f32) {
   const AttentionShape at(q, k, spans, batch, heads, kv_heads);
   const int64_t slot = greater(QueryGradient(at, nullptr).floats, KeyGradient(at, nullptr).floats);
   return Scratch::bytes(q.rows) + Slots::count(threads) * slot * 4;
