@@ -13,13 +13,14 @@
  * @property {string} [backend] default: scalar
  */
 
+import { transformers } from "./seeded-bugs.transformers.mjs";
+
 const ops = "test/ops.test.ts";
 /** @param {string} pattern */
 const op = (pattern) => [ops, "-t", pattern];
 const invariants = ["test/ops/invariants.test.ts"];
 const trainingKernels = ["test/ops/training-kernels.test.ts"];
 const golden = ["test/train/golden.backends.test.ts"];
-const goldenModels = ["test/models/golden.backends.test.ts"];
 const products = "native/kernels/scalar/products.cpp";
 const lora = "native/kernels/scalar/lora.cpp";
 const softmax = "native/kernels/scalar/softmax.cpp";
@@ -360,119 +361,6 @@ const typescript = [
     find: "if (bound !== undefined && bound !== size) {",
     replace: "if (bound === -1) {",
     tests: ["test/ops/refusals.test.ts"],
-  },
-];
-
-/** The ops and models of the Llama family. @type {readonly Bug[]} */
-const transformers = [
-  {
-    name: "wrong RoPE pairing",
-    file: "native/kernels/scalar/transformer.cpp",
-    find: "a = in[i], b = in[i + half];",
-    replace: "a = in[2 * i], b = in[2 * i + 1];",
-    tests: op("rope"),
-  },
-  {
-    name: "eps outside the root of rmsNorm",
-    file: "native/kernels/scalar/transformer.cpp",
-    find: "1.0f / std::sqrt(squares / static_cast<float>(x.cols) + eps);",
-    replace: "1.0f / (std::sqrt(squares / static_cast<float>(x.cols)) + eps);",
-    tests: op("rmsNorm"),
-  },
-  {
-    name: "query heads dealt to kv heads in turn",
-    file: "native/kernels/scalar/attention.cpp",
-    find: "const int64_t token = r / at.heads, kv = r % at.heads / at.group, keys = token / at.queries * at.keys;\n    const auto key",
-    replace: "const int64_t token = r / at.heads, kv = r % at.heads % at.kv_heads, keys = token / at.queries * at.keys;\n    const auto key",
-    tests: op("attention"),
-  },
-  {
-    name: "causal mask off by one",
-    file: "lib/tensor/spans.ts",
-    find: "causal ? position + 1 :",
-    replace: "causal ? position + 2 :",
-    tests: ["test/ops/attention.test.ts"],
-  },
-  {
-    name: "causal mask of the decoder off by one",
-    file: "lib/models/batch.ts",
-    find: "spans[2 * i + 1] = t + 1;",
-    replace: "spans[2 * i + 1] = t + 2;",
-    tests: goldenModels,
-  },
-  {
-    name: "sliding window one too wide",
-    file: "lib/models/batch.ts",
-    find: "t - window + 1",
-    replace: "t - window",
-    tests: goldenModels,
-  },
-  {
-    name: "packed texts see each other",
-    file: "lib/models/batch.ts",
-    find: "Math.max(begin, t - window + 1)",
-    replace: "Math.max(0, t - window + 1)",
-    tests: ["test/models/invariants.backends.test.ts"],
-  },
-  {
-    name: "token mean and sequence mean swapped",
-    file: "lib/train/train.ts",
-    find: "    count: trainedLabels,",
-    replace: "    count: (batch) => batch.tokens.length,",
-    tests: ["test/models/invariants.backends.test.ts"],
-  },
-  {
-    name: "tied-embedding gradient missing",
-    file: "lib/ops/linear-cross-entropy.ts",
-    find: "if (dw !== undefined) k.mul_forward(dw, gw, dloss);",
-    replace: "if (dw !== undefined) k.fill(dw, 0);",
-    tests: goldenModels,
-  },
-  {
-    name: "labels not shifted",
-    file: "lib/models/batch.ts",
-    find: "if (t > 0) shifted[r * length + t - 1] = label;",
-    replace: "shifted[r * length + t] = label;",
-    tests: goldenModels,
-  },
-  {
-    name: "chunks of the loss overwrite each other's dw",
-    file: "native/kernels/simd/linear_cross_entropy.inl",
-    find: "dw.accumulate = accumulate;",
-    replace: "dw.accumulate = false;",
-    tests: ["test/ops/linear-cross-entropy.test.ts"],
-    backend: "avx2",
-  },
-  {
-    name: "earlier keys not scaled to the new maximum",
-    file: "native/kernels/simd/attention.inl",
-    find: "    *total *= factor;",
-    replace: "",
-    tests: op("attention"),
-    backend: "avx2",
-  },
-  {
-    name: "hidden keys get a gradient",
-    file: "native/kernels/simd/attention.inl",
-    find: "  hide(f, block, from, n);",
-    replace: "",
-    tests: op("attention"),
-    backend: "avx2",
-  },
-  {
-    name: "scale missing in dk",
-    file: "native/kernels/simd/attention.inl",
-    find: "  block.gather(f.q, g.q, g.scale);\n  block.gather(f.dy, g.dy, 1.0f);\n  for (int64_t r = 0; r < rows; ++r) f.lse",
-    replace: "  block.gather(f.q, g.q, 1.0f);\n  block.gather(f.dy, g.dy, 1.0f);\n  for (int64_t r = 0; r < rows; ++r) f.lse",
-    tests: op("attention"),
-    backend: "avx2",
-  },
-  {
-    name: "rope's gradient turns the same way",
-    file: "lib/ops/rope.ts",
-    find: "heads ?? 0, true)",
-    replace: "heads ?? 0, false)",
-    tests: op("rope"),
   },
 ];
 

@@ -2,6 +2,7 @@
 import { randomInt } from "node:crypto";
 import { withTape } from "../autograd/apply.js";
 import { argmax, embedding, reshape } from "../functions.js";
+import { abortable } from "../native/abort.js";
 import { engine } from "../native/engine.js";
 import { LowrankError, nearest, quoted } from "../native/errors.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
@@ -117,23 +118,20 @@ async function* decode(model: CausalLm, prompt: readonly number[], plan: Plan): 
   const { signal, maxTokens, ends } = plan;
   const ids = [...prompt];
   const cache = new KvCache(model.config);
-  const owner = engine().createOwner();
-  const stop = (): void => engine().abortOwner(owner);
-  const aborted = (): LowrankError => new LowrankError("ABORTED", "The generation was aborted.", {}, signal?.reason);
-  signal?.addEventListener("abort", stop, { once: true });
+  const guard = abortable(signal);
   try {
     for (let step = 0; step < maxTokens; step++) {
-      if (signal?.aborted) throw aborted();
-      const id = await engine().as(owner, () => next(model, ids, cache, plan, step));
+      guard.check();
+      const id = await engine().as(guard.owner, () => next(model, ids, cache, plan, step));
       if (ends.has(id)) return;
       yield id;
       ids.push(id);
     }
   } catch (error) {
-    throw signal?.aborted && error instanceof LowrankError && error.code === "ABORTED" ? aborted() : error;
+    throw guard.explain(error);
   } finally {
-    stop();
-    signal?.removeEventListener("abort", stop);
+    guard.stop();
+    guard.release();
     cache.dispose();
   }
 }

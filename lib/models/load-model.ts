@@ -65,7 +65,7 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
 
 /** The files that only text needs, where they exist. */
 async function readBeside(folder: string, config: ModelConfig, allowSymlinks = false): Promise<CausalLmOptions> {
-  const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
+  const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder, { allowSymlinks }));
   const path = join(folder, "generation_config.json");
   const generation = await unlessAbsent("IO_NOT_FOUND", async () => {
     const file = await resolveInside(folder, basename(path), { allowSymlinks });

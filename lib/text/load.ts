@@ -17,6 +17,11 @@ export type TokenizerFileName = "tokenizer.json" | "tokenizer_config.json" | "sp
 /** Contents of the files, as bytes or as text. */
 export type TokenizerFiles = { readonly [name in TokenizerFileName]?: Uint8Array | string };
 
+export interface LinkOptions {
+  /** Follow symbolic links that lead out of the folder; default false. Links of the Hugging Face cache always work. */
+  readonly allowSymlinks?: boolean;
+}
+
 /** A tokenizer_config.json lists all added tokens again. */
 const maxConfigBytes = 16 * 1024 * 1024;
 
@@ -32,10 +37,10 @@ const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; reado
  * `chat_template.jinja`; or of the contents of these files. Nothing in the files is executed; links out of the folder are refused.
  * @throws LowrankError TOKENIZER_MISSING, WRONG_FILE_TYPE, other codes that start with TOKENIZER_ or TEMPLATE_, IO_ACCESS, PATH_SYMLINK_ESCAPE, …
  */
-export async function loadTokenizer(source: string | TokenizerFiles): Promise<Tokenizer> {
+export async function loadTokenizer(source: string | TokenizerFiles, { allowSymlinks = false }: LinkOptions = {}): Promise<Tokenizer> {
   const folder = typeof source === "string" ? source : "";
   const read = (name: TokenizerFileName): Promise<Uint8Array | undefined> =>
-    typeof source === "string" ? readOptional(folder, name) : Promise.resolve(given(source[name]));
+    typeof source === "string" ? readOptional(folder, name, allowSymlinks) : Promise.resolve(given(source[name]));
   const main = await read("tokenizer.json");
   if (main === undefined) {
     const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
@@ -62,10 +67,10 @@ function given(contents: Uint8Array | string | undefined): Uint8Array | undefine
   return typeof contents === "string" ? new TextEncoder().encode(contents) : contents;
 }
 
-async function readOptional(folder: string, name: TokenizerFileName): Promise<Uint8Array | undefined> {
+async function readOptional(folder: string, name: TokenizerFileName, allowSymlinks: boolean): Promise<Uint8Array | undefined> {
   const { bytes, code } = limits[name];
   try {
-    const path = await resolveInside(folder, name);
+    const path = await resolveInside(folder, name, { allowSymlinks });
     return await readSmallFile(path, bytes, code, { followLink: false, shownAs: join(folder, name) });
   } catch (error) {
     if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;

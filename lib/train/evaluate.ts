@@ -1,11 +1,11 @@
 /** @file Evaluation: means over examples, without gradients. */
 import { argmax } from "../functions.js";
 import type { CausalLm, TokenBatch } from "../models/index.js";
+import { abortable } from "../native/abort.js";
 import { engine, type OwnerId } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import { runScope } from "../tensor/scope.js";
 import { checkTensor, Tensor } from "../tensor/tensor.js";
-import { abortable } from "./abort.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
 import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, trainedLabels } from "./language.js";
 import { checkBatchSize, checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";

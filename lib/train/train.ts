@@ -4,12 +4,12 @@ import { withRecord } from "../autograd/randomness.js";
 import { valueAndGrad } from "../autograd/value-and-grad.js";
 import { scale } from "../functions.js";
 import type { TokenBatch } from "../models/index.js";
+import { abortable, type Guard } from "../native/abort.js";
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import { outsideScopes } from "../tensor/scope.js";
 import { StepRecord, type StepResults } from "../tensor/step-record.js";
 import { empty, Tensor } from "../tensor/tensor.js";
-import { abortable, type Guard } from "./abort.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
 import { evaluateBatches } from "./evaluate.js";
 import type { EvalEvent, StepEvent, TrainingEvent, TrainingResult } from "./events.js";
@@ -218,7 +218,7 @@ class Run<T> {
         if (step === 1) yield* this.#unusedParameters();
         yield event;
         if (evaluate?.every !== undefined && step % evaluate.every === 0) yield await this.#evaluate(guard, flat, step, fraction);
-        if (step === this.#totalSteps || this.#patienceIsOver()) return;
+        if (step === this.#totalSteps || this.#patienceIsOver()) break;
       }
       if (evaluate !== undefined && evaluate.every === undefined) yield await this.#evaluate(guard, flat, step, epoch + 1);
       if (this.#patienceIsOver()) return;

@@ -1,6 +1,6 @@
 /** @file Ties the commands of one job to an AbortSignal. */
-import { engine, type OwnerId } from "../native/engine.js";
-import { LowrankError } from "../native/errors.js";
+import { engine, type OwnerId } from "./engine.js";
+import { LowrankError } from "./errors.js";
 
 export interface Guard {
   /** The owner of the job's commands. */
