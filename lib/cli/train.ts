@@ -5,7 +5,7 @@ import { type Adapter, type AdapterConfig, type AttachOptions, attach } from "..
 import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
-import { type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
+import { type EvalEvent, type EvaluationPlan, type StepEvent, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
 import { measured } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
@@ -96,7 +96,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
     for (const given of answered) tellAnswer(context, given);
   }
   const html = args.text("html");
-  if (html === undefined) return;
+  if (html === undefined || steps === 0) return;
   const page = trainingPage({ args, model, adapter, files, history });
   await writeAtomic(html, (file) => file.write(new TextEncoder().encode(page)));
   output.note(`page: ${html}`);
@@ -132,8 +132,7 @@ async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, t
       }
       if (interrupt.requested) break;
       // An evaluation changes nothing, so it may be stopped anywhere; a step must be complete.
-      const isDue = event.type === "step" && args.has("evalData") && (evalEvery === undefined ? isWhole(event.epoch) : steps % evalEvery === 0);
-      interrupt.gentle = !isDue;
+      interrupt.gentle = !(event.type === "step" && args.has("evalData") && isEvaluatedAfter(event, evalEvery));
     }
   } catch (error) {
     if (!(interrupt.requested && error instanceof LowrankError && error.code === "ABORTED")) failure = error;
@@ -146,7 +145,8 @@ async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, t
   return steps;
 }
 
-const isWhole = (epoch: number): boolean => Math.abs(epoch - Math.round(epoch)) < 1e-9;
+const isEvaluatedAfter = ({ step, totalSteps, epoch }: StepEvent, every: number | undefined): boolean =>
+  every === undefined ? step === totalSteps || Math.abs(epoch - Math.round(epoch)) < 1e-9 : step % every === 0;
 
 async function save({ args, output, interrupt }: Context, adapter: Adapter, data: Dataset, steps: number, isComplete: boolean): Promise<void> {
   const out = args.required("out");
