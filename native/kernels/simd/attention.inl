@@ -123,6 +123,35 @@ void weigh_row(float* scores, int64_t n, int64_t low, int64_t high, float* sum, 
   *total += tree_sum(Terms{visible, nullptr}, count);
 }
 
+bool is_finite(const KeyRows& rows, int64_t n, int64_t width) {
+  Vec sum = zero();  // x * 0 is NaN for what is not finite
+  for (int64_t s = 0; s < n; ++s) {
+    for (int64_t c = 0; c < width; c += kWidth) sum = fma(load_first(rows.data + s * rows.ld + c, width - c), zero(), sum);
+  }
+  return reduce_add(sum) == 0.0f;
+}
+
+struct AddScaled {
+  float factor;
+  LOWRANK_INLINE_MEMBER Vec operator()(Vec sum, Vec x) const { return fma(broadcast(factor), x, sum); }
+};
+
+/// Adds the weighted values of keys [from, from + n) to the sums. A weight of 0 would not hide a NaN: where some query does not see all
+/// keys and a value is not finite, each query adds only what it sees.
+void add_values(const AttentionForward& f, const QueryBlock& block, const KeyRows& values, int64_t from, int64_t n) {
+  const AttentionShape& at = block.at;
+  const int64_t rows = block.rows(), width = at.width;
+  if (block.sees_all(from, from + n) || is_finite(values, n, width)) {
+    pack_straight(f.panels, values.data, values.ld, n, width);
+    return multiply_panels(f.sum, width, f.scores, kKeys, f.panels, rows, width, n, true);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t token = block.token(r / at.group), low = clamp(at.first(token) - from, 0, n), high = clamp(at.end(token) - from, 0, n);
+    float* sum = f.sum + r * width;
+    for (int64_t s = low; s < high; ++s) map_span(sum, sum, values.data + s * values.ld, 1, width, AddScaled{f.scores[r * kKeys + s]});
+  }
+}
+
 void attention_forward_block(const AttentionForward& f, const QueryBlock& block, const View& y, const View& lse, const View& q,
                              const View& k, const View& v, float scale) {
   const AttentionShape& at = block.at;
@@ -141,8 +170,7 @@ void attention_forward_block(const AttentionForward& f, const QueryBlock& block,
       const int64_t low = clamp(at.first(token) - from, 0, n), high = clamp(at.end(token) - from, 0, n);
       weigh_row(f.scores + r * kKeys, n, low, high, f.sum + r * width, width, f.max + r, f.total + r);
     }
-    pack_straight(f.panels, values.data, values.ld, n, width);
-    multiply_panels(f.sum, width, f.scores, kKeys, f.panels, rows, width, n, true);
+    add_values(f, block, values, from, n);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t place = block.place(r);
