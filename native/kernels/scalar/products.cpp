@@ -78,9 +78,13 @@ Status product_nt(Context& ctx, const View& c, const View& a, const View& b, con
 Status product_nn(Context& ctx, const View& c, const View& a, const View& b, float factor, bool add) {
   return for_each_tile(ctx, c.rows, c.cols, [&](int64_t r, int64_t rows, int64_t begin, int64_t cols) {
     float tile[kTileRows][kTileCols] = {}, buffer[kTileCols];
-    for (int64_t k = 0; k < a.cols; ++k) {
-      const float* weights = floats_of(b, k, begin, cols, buffer);
-      for (int64_t i = 0; i < rows; ++i) add_scaled(tile[i], a.row<const float>(r + i)[k], weights, cols);
+    for (int64_t first = 0; first < a.cols; first += kDepth) {
+      float part[kTileRows][kTileCols] = {};
+      for (int64_t k = first; k < std::min(a.cols, first + kDepth); ++k) {
+        const float* weights = floats_of(b, k, begin, cols, buffer);
+        for (int64_t i = 0; i < rows; ++i) add_scaled(part[i], a.row<const float>(r + i)[k], weights, cols);
+      }
+      for (int64_t i = 0; i < rows; ++i) add_scaled(tile[i], 1.0f, part[i], cols);
     }
     store(c, r, rows, begin, cols, tile, factor, add);
   });
@@ -89,8 +93,12 @@ Status product_nn(Context& ctx, const View& c, const View& a, const View& b, flo
 Status product_tn(Context& ctx, const View& c, const View& a, const View& b, float factor, bool add) {
   return for_each_tile(ctx, c.rows, c.cols, [&](int64_t r, int64_t rows, int64_t begin, int64_t cols) {
     float tile[kTileRows][kTileCols] = {};
-    for (int64_t k = 0; k < a.rows; ++k)
-      for (int64_t i = 0; i < rows; ++i) add_scaled(tile[i], a.row<const float>(k)[r + i], b.row<const float>(k) + begin, cols);
+    for (int64_t first = 0; first < a.rows; first += kDepth) {
+      float part[kTileRows][kTileCols] = {};
+      for (int64_t k = first; k < std::min(a.rows, first + kDepth); ++k)
+        for (int64_t i = 0; i < rows; ++i) add_scaled(part[i], a.row<const float>(k)[r + i], b.row<const float>(k) + begin, cols);
+      for (int64_t i = 0; i < rows; ++i) add_scaled(tile[i], 1.0f, part[i], cols);
+    }
     store(c, r, rows, begin, cols, tile, factor, add);
   });
 }
