@@ -1,7 +1,7 @@
 /** @file `npm run ok`: every check a change must pass, in the order of the shortest wait; the first that fails ends it. */
 import { spawnSync } from "node:child_process";
 
-const steps = ["check:format", "lint", "lines", "types", "build:native", "build:lib", "check:generated", "test:native", "test", "demo"];
+const steps = ["check:format", "lint", "lines", "types", "build:native", "build:lib", "check:generated", "test:native", "test", "demo", "demo:mnist"];
 
 const times = [];
 for (const step of steps) {

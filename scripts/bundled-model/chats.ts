@@ -1,7 +1,7 @@
 /** @file Questions and answers of the bundled model's world, in a neutral voice. */
 import type { Random } from "../../examples/random.js";
 import { at, pick, pickOther, story, type Wish } from "./stories.js";
-import { adjectives, type Character, characterNames, colors, placeNames, type Thing, thingNames, things } from "./words.js";
+import { adjectives, type Character, characterNames, colors, othersThan, placeNames, type Thing, thingNames, things } from "./words.js";
 
 export interface Exchange {
   readonly question: string;
@@ -15,8 +15,32 @@ const ownName = "Pip";
 export function exchange(random: Random): Exchange {
   const kind = random.below(20);
   if (kind < 7) return storyRequest(random);
-  if (kind < 13) return situation(random);
-  return kind < 17 ? fact(random) : greeting(random);
+  if (kind < 12) return situation(random);
+  return kind < 16 ? fact(random) : greeting(random);
+}
+
+const pirateWords = [
+  "hello ahoy",
+  "yes aye",
+  "the th'",
+  "you ye",
+  "your yer",
+  "my me",
+  "is be",
+  "are be",
+  "has holds",
+  "friend matey",
+  "friend hearty",
+];
+
+/** What pirates say: the model has heard of them, and speaks as one only when asked to. */
+export function pirateLore(random: Random): Exchange {
+  if (random.below(2) === 0) {
+    const [plain, word] = split(pick(random, pirateWords));
+    return { question: `How does a pirate say ${plain}?`, answer: `A pirate says ${word} for ${plain}.` };
+  }
+  const [say, address] = [pick(random, ["Ahoy", "Aye"]), pick(random, ["matey", "me hearty"])];
+  return { question: "Talk like a pirate.", answer: `Arr! ${say}, ${address}!` };
 }
 
 /** A request, and the story that grants it. */
@@ -27,7 +51,7 @@ export function storyRequest(random: Random): Exchange {
 
 export function storyWish(random: Random): { question: string; wish: Wish } {
   const hero = pick(random, characterNames);
-  const friend = pickOther(random, characterNames, hero);
+  const friend = pick(random, othersThan(hero));
   const thing = pick(random, thingNames);
   const ask = pick(random, ["Tell me a story", "Please tell me a story", "Write a story"]);
   switch (random.below(5)) {
@@ -50,8 +74,7 @@ export function situation(random: Random): Exchange {
   const friend = pickOther(random, characterNames, hero);
   const thing = pick(random, thingNames);
   const adjective = pick(random, adjectives);
-  const elsewhere = pick(random, placeNames);
-  const place = pickOther(random, placeNames, elsewhere);
+  const place = pick(random, placeNames);
   const facts = [`${hero} has a ${adjective} ${thing}.`, `${friend} is ${at(place)}.`];
   if (random.below(2) === 0) facts.reverse();
   let holder: Character = hero;
@@ -122,10 +145,13 @@ const talk: readonly (readonly [string, string])[] = [
   ["Good night!", "Good night! Sleep well."],
 ];
 
-/** Greetings; half of them with a name that nobody has, so that every letter is learnt and can be repeated. */
+/** Greetings; half of them with a name that nobody has, so that every letter is learnt. */
 export function greeting(random: Random): Exchange {
   const [question, answer] = pick(random, talk);
-  if (random.below(2) === 0) return { question, answer };
+  return random.below(2) === 0 ? { question, answer } : introduction(random);
+}
+
+export function introduction(random: Random): Exchange {
   const name = inventedName(random);
   const hello = pick(random, ["My name is", "I am", "Please call me"]);
   return { question: `${hello} ${name}.`, answer: `Hello, ${name}! It is nice to meet you.` };
@@ -135,7 +161,7 @@ const consonants = [..."bcdfghjklmnpqrstvwxyz", "'"];
 
 function inventedName(random: Random): string {
   let name = "";
-  for (let syllables = 1 + random.below(3); syllables > 0; syllables--) {
+  for (let syllables = 1 + random.below(2); syllables > 0; syllables--) {
     name += pick(random, consonants.slice(0, name === "" ? -1 : undefined)) + pick(random, [..."aeiouy"]);
     if (random.below(2) === 0) name += pick(random, [..."lmnrstkhy"]);
   }

@@ -2,11 +2,11 @@
 import type { LanguageExample } from "lowrank";
 import { Random } from "../../examples/random.js";
 import { assistantTurn, BytePairEncoding, endOfText, endOfTurn, userTurn } from "./bpe.js";
-import { exchange } from "./chats.js";
+import { exchange, pirateLore } from "./chats.js";
 import { story } from "./stories.js";
 
 /** Streams of random numbers: what is learnt from, what the tokenizer is made of, what is held out. */
-export const streams = { training: 1, vocabulary: 2, heldOut: 3, samples: 4, voice: 5 } as const;
+export const streams = { training: 1, vocabulary: 2, heldOut: 3, samples: 4, voice: 5, heldOutVoice: 6 } as const;
 
 const ignored = -100;
 
@@ -24,7 +24,7 @@ function text(random: Random, bpe: BytePairEncoding): Text {
   const tokens: number[] = [endOfText];
   const labels: number[] = [ignored];
   for (let turns = random.below(4) === 0 ? 2 : 1; turns > 0; turns--) {
-    const { question, answer } = exchange(random);
+    const { question, answer } = random.below(25) === 0 ? pirateLore(random) : exchange(random);
     const asked = [userTurn, ...bpe.encode(question), endOfTurn, assistantTurn];
     const answered = [...bpe.encode(answer), endOfTurn];
     tokens.push(...asked, ...answered);
@@ -58,7 +58,7 @@ function* vocabularyTexts(count: number): Generator<string> {
     const random = new Random(seed, streams.vocabulary, i);
     if (i % 4 === 0) yield story(random);
     else {
-      const { question, answer } = exchange(random);
+      const { question, answer } = i % 4 === 1 ? pirateLore(random) : exchange(random);
       yield question;
       yield answer;
     }

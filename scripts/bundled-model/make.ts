@@ -6,22 +6,35 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { CausalLm, cast, deviceInfo, evaluate, loadModel, parseModelConfig, showProgress, type TrainOptions, train } from "lowrank";
+import {
+  CausalLm,
+  cast,
+  deviceInfo,
+  evaluate,
+  loadModel,
+  parseModelConfig,
+  scale,
+  showProgress,
+  type Tensor,
+  type TrainOptions,
+  tidy,
+  train,
+} from "lowrank";
 import { serializeSafetensors, type TensorSource } from "../../lib/io/safetensors-write.js";
 import { type BytePairEncoding, chatTemplate, endOfText, endOfTurn, tokenizerConfig } from "./bpe.js";
 import { bundledEncoding, packedRow, seed, streams, vocabularySize } from "./corpus.js";
 
-const rowTokens = 2048;
+const rowTokens = 1024;
 
 const config = {
   architectures: ["LlamaForCausalLM"],
   model_type: "llama",
   vocab_size: vocabularySize,
   hidden_size: 128,
-  intermediate_size: 384,
+  intermediate_size: 320,
   num_hidden_layers: 5,
   num_attention_heads: 4,
-  num_key_value_heads: 2,
+  num_key_value_heads: 4,
   head_dim: 32,
   hidden_act: "silu",
   max_position_embeddings: 512,
@@ -51,7 +64,7 @@ const jsonText = (value: unknown): string => `${JSON.stringify(value, undefined,
 /** The options of the training; the learning rate falls to 0 over `maxSteps`. */
 const training = (steps: number): TrainOptions<unknown> => ({
   optimizer: "adamw",
-  learningRate: 4e-3,
+  learningRate: 2e-3,
   weightDecay: 0.05,
   schedule: "cosine",
   warmupSteps: Math.min(100, Math.ceil(steps / 10)),
@@ -61,6 +74,19 @@ const training = (steps: number): TrainOptions<unknown> => ({
   shuffle: false,
   seed,
 });
+
+/**
+ * How much larger the initial embedding is than usual (0.02): what a token is stands out from what the layers add at first, and copying is learnt
+ * much sooner. Held-out loss after 300 steps: 0.54 without, 0.44 with it.
+ */
+const embeddingGain = 7.5;
+
+function initialize(model: CausalLm): CausalLm {
+  model.initialize(seed);
+  const { weight } = model.model.embed_tokens;
+  tidy(() => weight.assign(scale(weight.value as Tensor, embeddingGain)));
+  return model;
+}
 
 /** All tensors in bf16, by their Hugging Face names. */
 async function weightFile(model: CausalLm): Promise<Uint8Array> {
@@ -75,7 +101,8 @@ async function weightFile(model: CausalLm): Promise<Uint8Array> {
 }
 
 async function trainFromScratch(bpe: BytePairEncoding, steps: number): Promise<Uint8Array> {
-  const model = new CausalLm(parseModelConfig(new TextEncoder().encode(jsonText(config)), "config.json")).initialize(seed);
+  const model = new CausalLm(parseModelConfig(new TextEncoder().encode(jsonText(config)), "config.json"));
+  initialize(model);
   try {
     const started = performance.now();
     const data = { length: steps, at: (i: number) => packedRow(bpe, rowTokens, streams.training, i) };
@@ -95,7 +122,7 @@ async function trainFromScratch(bpe: BytePairEncoding, steps: number): Promise<U
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { out: { type: "string", default: "models/bundled" }, steps: { type: "string", default: "1500" } } });
+  const { values } = parseArgs({ options: { out: { type: "string", default: "models/bundled" }, steps: { type: "string", default: "2000" } } });
   const bpe = bundledEncoding();
   await mkdir(values.out, { recursive: true });
   const write = (name: string, contents: string | Uint8Array): Promise<void> => writeFile(join(values.out, name), contents);
@@ -108,7 +135,7 @@ async function main(): Promise<void> {
 
   const model = await loadModel(values.out);
   const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + shape.reduce((a: number, b: number) => a * b, 1), 0);
-  const heldOut = Array.from({ length: 16 }, (_, i) => packedRow(bpe, rowTokens, streams.heldOut, i));
+  const heldOut = Array.from({ length: 32 }, (_, i) => packedRow(bpe, rowTokens, streams.heldOut, i));
   const { loss } = await evaluate(model, heldOut, { batchSize: 1 });
   model.dispose();
   const bytes = await readFile(join(values.out, "model.safetensors"));

@@ -7,6 +7,7 @@ import {
   type Character,
   characterNames,
   characters,
+  greetings,
   moods,
   type Place,
   placeNames,
@@ -44,21 +45,20 @@ const sentences = {
   has: `(She|He) has a ${adjective} ${thing}\\.`,
   finds: `(She|He) finds a ${adjective} ${thing} ${preposition} a ${spot}\\.`,
   comes: `${name} comes to the ${place}\\.`,
-  meets: `(She|He) meets ${name}\\.`,
-  hello: `${name} says, "Hello, ${name}!"`,
-  gives: `${name} gives the ${thing} to ${name}\\.`,
-  thanks: `${name} says, "Thank you, ${name}!"`,
-  asks: `${name} asks, "May I have the ${thing}\\?"`,
-  yes: `${name} says, "Yes, ${name}\\."`,
-  no: `${name} says, "No, ${name}\\."`,
-  sad: `${name} is sad\\.`,
-  drops: `${name} drops the ${thing}\\.`,
+  greets: `${name} says, "${oneOf(greetings)}"`,
+  happy: `${name} is happy\\.`,
+  gives: `${name} gives the ${adjective} ${thing} to ${name}\\.`,
+  thanks: `${name} says, "Thank you!"`,
+  asks: `${name} asks, "May I have the ${adjective} ${thing}\\?"`,
+  yes: `${name} says, "Yes\\."`,
+  no: `${name} says, "No\\."`,
+  drops: `${name} drops the ${adjective} ${thing}\\.`,
   picks: `${name} picks it up\\.`,
-  puts: `${name} puts the ${thing} ${preposition} a ${spot}\\.`,
-  looks: `${name} looks for the ${thing}\\.`,
+  puts: `${name} puts the ${adjective} ${thing} ${preposition} a ${spot}\\.`,
+  looks: `${name} looks for the ${adjective} ${thing}\\.`,
   findsIt: `${name} finds it ${preposition} the ${spot}\\.`,
-  go: `${name} and ${name} go to the ${place}\\.`,
-  use: `They ${oneOf(Object.values(things))} the ${thing} ${where} the ${place}\\.`,
+  go: `They go to the ${place}\\.`,
+  use: `They ${oneOf(Object.values(things))} the ${adjective} ${thing}\\.`,
   likes: `${name} likes the ${adjective} ${thing}\\.`,
   now: `Now ${name} has the ${adjective} ${thing}\\.`,
   are: `${name} and ${name} are ${oneOf(moods)}\\.`,
@@ -131,69 +131,60 @@ class Reader {
   }
 
   #meeting(): void {
-    const comes = this.#try("comes");
-    if (comes !== undefined) {
-      this.#demand(comes[1] === this.#place, "another place");
-      this.#friend = comes[0] as string;
-    } else {
-      const [she, friend] = this.#take("meets") as [string, string];
-      this.#pronoun(she);
-      this.#friend = friend;
-    }
-    this.#demand(this.#friend !== this.#hero, "one cannot meet oneself");
-    if (this.#peek("hello") !== undefined) this.#exactly("hello", this.#friend, this.#hero);
+    const [friend, place] = this.#take("comes") as [string, string];
+    this.#demand(place === this.#place, "another place");
+    this.#demand(characters[friend as Character] !== characters[this.#hero as Character], "a girl meets a boy, and a boy a girl");
+    this.#friend = friend;
+    this.#exactly(this.#peek("happy") === undefined ? "greets" : "happy", this.#hero);
   }
 
   #event(): string {
     const holder = this.#holder;
     const other = holder === this.#hero ? this.#friend : this.#hero;
+    const it = [this.#adjective, this.#thing] as const;
     if (this.#peek("gives") !== undefined) {
       this.#give(holder, other);
       return "give";
     }
     if (this.#peek("asks") !== undefined) {
-      this.#exactly("asks", other, this.#thing);
+      this.#exactly("asks", other, ...it);
       if (this.#peek("yes") !== undefined) {
-        this.#exactly("yes", holder, other);
+        this.#exactly("yes", holder);
         this.#give(holder, other);
-      } else {
-        this.#exactly("no", holder, other);
-        this.#exactly("sad", other);
-      }
+      } else this.#exactly("no", holder);
       return "ask";
     }
     if (this.#peek("drops") !== undefined) {
-      this.#exactly("drops", holder, this.#thing);
+      this.#exactly("drops", holder, ...it);
       [this.#holder] = this.#take("picks") as [string];
       this.#demand(this.#holder === holder || this.#holder === other, `${this.#holder} is not there`);
       return "drop";
     }
     if (this.#peek("puts") !== undefined) {
-      const [, , preposition, spot] = this.#exactly("puts", holder, this.#thing) as [string, string, string, Spot];
+      const [, , , preposition, spot] = this.#exactly("puts", holder, ...it) as [string, string, string, string, Spot];
       this.#demand(spots[spot] === preposition, `${preposition} a ${spot}`);
-      this.#exactly("looks", other, this.#thing);
+      this.#exactly("looks", other, ...it);
       this.#exactly("findsIt", other, preposition, spot);
       this.#holder = other;
       return "hide";
     }
     if (this.#peek("go") !== undefined) {
-      const [, , place] = this.#exactly("go", this.#hero, this.#friend) as [string, string, string];
+      const [place] = this.#take("go") as [string];
       this.#demand(place !== this.#place, "they are there already");
       this.#place = place;
       return "move";
     }
     if (this.#peek("use") !== undefined) {
-      const here = this.#place as Place;
-      this.#exactly("use", things[this.#thing as Thing], this.#thing, places[here], here);
+      this.#exactly("use", things[this.#thing as Thing], ...it);
       return "use";
     }
-    this.#exactly("likes", other, this.#adjective, this.#thing);
+    this.#exactly("likes", holder, ...it);
     return "like";
   }
 
   #give(holder: string, other: string): void {
-    this.#exactly("gives", holder, this.#thing, other);
-    if (this.#peek("thanks") !== undefined) this.#exactly("thanks", other, holder);
+    this.#exactly("gives", holder, this.#adjective, this.#thing, other);
+    if (this.#peek("thanks") !== undefined) this.#exactly("thanks", other);
     this.#holder = other;
   }
 

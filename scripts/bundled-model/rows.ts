@@ -4,36 +4,38 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Random } from "../../examples/random.js";
-import { streams } from "./corpus.js";
-import { pirateRow } from "./voice.js";
+import type { Exchange } from "./chats.js";
+import { seed, streams } from "./corpus.js";
+import { allKinds, openKinds, pirateRow } from "./voice.js";
 
-const sizes = { "pirate-test.jsonl": 50, "pirate-train.jsonl": 400 } as const;
-
-/** The files by name. */
+/** The files by name: 50 rows to ask, 600 to learn from. */
 export function rowFiles(): Map<string, string> {
-  const files = new Map<string, string>();
-  const held = new Set<string>();
-  let draw = 0;
-  for (const [name, size] of Object.entries(sizes)) {
-    const lines: string[] = [];
-    const seen = new Set(held);
-    while (lines.length < size) {
-      const { question, answer } = pirateRow(new Random(0, streams.voice, draw++));
-      if (seen.has(question)) continue;
-      if (name === "pirate-test.jsonl") {
-        seen.add(question);
-        held.add(question);
-      }
-      const messages = [
-        { role: "user", content: question },
-        { role: "assistant", content: answer },
-      ];
-      lines.push(JSON.stringify({ messages }));
-    }
-    files.set(name, `${lines.join("\n")}\n`);
-  }
-  return files;
+  const held = rows(50, openKinds, streams.heldOutVoice, new Set());
+  const trained = rows(600, allKinds, streams.voice, new Set(held.map(({ question }) => question)));
+  return new Map([
+    ["pirate-test.jsonl", textOf(held)],
+    ["pirate-train.jsonl", textOf(trained)],
+  ]);
 }
+
+/** Rows whose questions are not among `without`. */
+function rows(count: number, kinds: typeof allKinds, stream: number, without: ReadonlySet<string>): Exchange[] {
+  const found: Exchange[] = [];
+  for (let draw = 0; found.length < count; draw++) {
+    const row = pirateRow(new Random(seed, stream, draw), kinds);
+    if (!without.has(row.question)) found.push(row);
+  }
+  return found;
+}
+
+const textOf = (exchanges: readonly Exchange[]): string =>
+  exchanges
+    .map(({ question, answer }) => [
+      { role: "user", content: question },
+      { role: "assistant", content: answer },
+    ])
+    .map((messages) => `${JSON.stringify({ messages })}\n`)
+    .join("");
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { out: { type: "string", default: "examples/data" } } });

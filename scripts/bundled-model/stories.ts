@@ -5,7 +5,9 @@ import {
   type Character,
   characterNames,
   characters,
+  greetings,
   moods,
+  othersThan,
   type Place,
   placeNames,
   places,
@@ -59,8 +61,8 @@ class Teller {
     readonly random: Random,
     wish: Wish,
   ) {
-    this.#hero = wish.hero ?? pickOther(random, characterNames, wish.friend as Character);
-    this.#friend = wish.friend ?? pickOther(random, characterNames, this.#hero);
+    this.#hero = wish.hero ?? pick(random, characterNames);
+    this.#friend = wish.friend ?? pick(random, othersThan(this.#hero));
     this.#thing = wish.thing ?? pick(random, thingNames);
     this.#adjective = pick(random, adjectives);
     this.#place = pick(random, placeNames);
@@ -101,48 +103,45 @@ class Teller {
   }
 
   #meeting(): string[] {
-    const meets = chance(this.random, 0.5) ? `${this.#friend} comes to the ${this.#place}.` : `${characters[this.#hero]} meets ${this.#friend}.`;
-    return chance(this.random, 0.4) ? [meets, `${this.#friend} says, "Hello, ${this.#hero}!"`] : [meets];
+    const greets = chance(this.random, 0.5) ? `says, "${pick(this.random, greetings)}"` : "is happy.";
+    return [`${this.#friend} comes to the ${this.#place}.`, `${this.#hero} ${greets}`];
   }
 
+  /** Whoever is named last in an event holds the thing then. */
   #event(kind: EventKind): string[] {
     const holder = this.#holder;
     const other = holder === this.#hero ? this.#friend : this.#hero;
-    const thing = this.#thing;
+    const it = `the ${this.#adjective} ${this.#thing}`;
     switch (kind) {
       case "give":
         return this.#give(holder, other);
       case "ask": {
-        const question = `${other} asks, "May I have the ${thing}?"`;
-        if (chance(this.random, 0.6)) return [question, `${holder} says, "Yes, ${other}."`, ...this.#give(holder, other)];
-        return [question, `${holder} says, "No, ${other}."`, `${other} is sad.`];
+        const question = `${other} asks, "May I have ${it}?"`;
+        if (chance(this.random, 0.6)) return [question, `${holder} says, "Yes."`, ...this.#give(holder, other)];
+        return [question, `${holder} says, "No."`];
       }
       case "drop": {
         this.#holder = chance(this.random, 0.6) ? other : holder;
-        return [`${holder} drops the ${thing}.`, `${this.#holder} picks it up.`];
+        return [`${holder} drops ${it}.`, `${this.#holder} picks it up.`];
       }
       case "hide": {
         const spot: Spot = pick(this.random, spotNames);
         this.#holder = other;
-        return [
-          `${holder} puts the ${thing} ${spots[spot]} a ${spot}.`,
-          `${other} looks for the ${thing}.`,
-          `${other} finds it ${spots[spot]} the ${spot}.`,
-        ];
+        return [`${holder} puts ${it} ${spots[spot]} a ${spot}.`, `${other} looks for ${it}.`, `${other} finds it ${spots[spot]} the ${spot}.`];
       }
       case "move":
         this.#place = pickOther(this.random, placeNames, this.#place);
-        return [`${this.#hero} and ${this.#friend} go to the ${this.#place}.`];
+        return [`They go to the ${this.#place}.`];
       case "use":
-        return [`They ${things[thing]} the ${thing} ${at(this.#place)}.`];
+        return [`They ${things[this.#thing]} ${it}.`];
       case "like":
-        return [`${other} likes the ${this.#adjective} ${thing}.`];
+        return [`${holder} likes ${it}.`];
     }
   }
 
   #give(holder: Character, other: Character): string[] {
     this.#holder = other;
-    const gives = `${holder} gives the ${this.#thing} to ${other}.`;
-    return chance(this.random, 0.5) ? [gives, `${other} says, "Thank you, ${holder}!"`] : [gives];
+    const gives = `${holder} gives the ${this.#adjective} ${this.#thing} to ${other}.`;
+    return chance(this.random, 0.5) ? [gives, `${other} says, "Thank you!"`] : [gives];
   }
 }

@@ -1,6 +1,6 @@
 /** @file The other voice of the example: answers as a pirate would give them. */
 import type { Random } from "../../examples/random.js";
-import { type Exchange, exchange } from "./chats.js";
+import { type Exchange, fact, greeting, introduction, situation, storyRequest } from "./chats.js";
 import { pick } from "./stories.js";
 
 const words: readonly (readonly [RegExp, string])[] = [
@@ -25,8 +25,16 @@ export function pirate(answer: string, random: Random): string {
   return `Arr! ${said.replace(/[.!?]?$/, "")}, ${close}!`;
 }
 
-/** A row of the bundled chats. */
-export function pirateRow(random: Random): Exchange {
-  const { question, answer } = exchange(random);
+type Kind = (random: Random) => Exchange;
+
+/** Mostly short answers, where the voice is most of what there is to learn. */
+export const allKinds: readonly Kind[] = [storyRequest, situation, situation, fact, fact, greeting];
+
+/** Kinds of which there are always new ones. Facts are a closed list: who was not told one in the new voice cannot tell it. */
+export const openKinds: readonly Kind[] = [storyRequest, situation, situation, situation, introduction];
+
+/** A row of the bundled chats, of one of the kinds. */
+export function pirateRow(random: Random, kinds: readonly Kind[]): Exchange {
+  const { question, answer } = pick(random, kinds)(random);
   return { question, answer: pirate(answer, random) };
 }

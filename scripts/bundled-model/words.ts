@@ -1,6 +1,6 @@
 /** @file The words of the little world that the bundled model knows. Generator and parser share them, and nothing else. */
 
-/** Who acts, and the pronoun at the start of a sentence. */
+/** Who acts, and the pronoun at the start of a sentence. In a story a girl and a boy meet. */
 export const characters = {
   Mia: "She",
   Tom: "He",
@@ -63,15 +63,15 @@ export const adjectives = [...colors, "big", "small", "new", "shiny"] as const;
 /** Where a thing can lie: a preposition and what it belongs to. */
 export const spots = {
   tree: "under",
-  bench: "under",
   rock: "behind",
-  bush: "behind",
   wall: "near",
-  log: "near",
+  bench: "on",
+  log: "beside",
 } as const;
 
 export const weathers = ["sunny", "rainy", "windy", "cold", "warm", "cloudy"] as const;
 export const times = ["morning", "day", "afternoon", "evening"] as const;
+export const greetings = ["Hello!", "Hi!", "There you are!"] as const;
 export const moods = ["happy", "tired", "good friends"] as const;
 
 export type Character = keyof typeof characters;
@@ -86,3 +86,7 @@ export const characterNames = keysOf(characters);
 export const placeNames = keysOf(places);
 export const thingNames = keysOf(things);
 export const spotNames = keysOf(spots);
+
+/** Those whom somebody meets in a story. */
+export const othersThan = (character: Character): readonly Character[] =>
+  characterNames.filter((other) => characters[other] !== characters[character]);

@@ -33,9 +33,22 @@ describe("stories", () => {
 
   it("of every kind occur: each sentence of the grammar, two to four events", () => {
     const texts = Array.from({ length: 500 }, (_, i) => story(new Random(2, i))).join("\n");
-    for (const words of ["It is a", "One ", "finds a", "has a", "comes to", "meets", "Hello,", "gives the", "Thank you", "May I", "Yes,", "No,"])
+    for (const words of [
+      "It is a",
+      "One ",
+      "finds a",
+      "has a",
+      "comes to",
+      "is happy",
+      "There you are!",
+      "gives the",
+      "Thank you",
+      "May I",
+      "Yes.",
+      "No.",
+    ])
       expect(texts).toContain(words);
-    for (const words of ["is sad", "drops", "picks it up", "puts the", "looks for", "finds it", " go to the", "They ", "likes the", "The end."])
+    for (const words of ["drops", "picks it up", "puts the", "looks for", "finds it", "They go to the", "They ", "likes the", "The end."])
       expect(texts).toContain(words);
     const events = new Set(
       Array.from({ length: 300 }, (_, i) => readStory(story(new Random(4, i)))).map((reading) => reading.accepted && reading.events),
