@@ -50,7 +50,7 @@ describe("the tarball", () => {
 
   test("holds nothing else", () => {
     const allowed =
-      /^(dist|lib|native|prebuilds)\/|^docs\/errors\.md$|^scripts\/build-native\.mjs$|^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/;
+      /^(dist|lib|native|prebuilds|models\/bundled)\/|^docs\/errors\.md$|^scripts\/build-native\.mjs$|^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
     expect(paths.filter((path) => /(^|\/)(build|test|fixtures|node_modules)\/|\.(o|d|tgz|log)$/.test(path))).toEqual([]);
     expect(paths.filter((path) => path.endsWith(".node"))).toEqual([`prebuilds/${platform}/lowrank.node`]);
