@@ -94,8 +94,8 @@ const scalar = [
   {
     name: "alpha / r missing in db",
     file: lora,
-    find: "product_tn(ctx, db, dy, t.hm, scale)",
-    replace: "product_tn(ctx, db, dy, t.hm, 1.0f)",
+    find: "product_tn(ctx, db, dy, t.hm, scale, false)",
+    replace: "product_tn(ctx, db, dy, t.hm, 1.0f, false)",
     tests: op("loraLinear f32"),
   },
   {
@@ -108,8 +108,8 @@ const scalar = [
   {
     name: "dropout missing in da",
     file: lora,
-    find: "product_tn(ctx, da, t.dhm, t.dropped, 1.0f)",
-    replace: "product_tn(ctx, da, t.dhm, x, 1.0f)",
+    find: "product_tn(ctx, da, t.dhm, t.dropped, 1.0f, false)",
+    replace: "product_tn(ctx, da, t.dhm, x, 1.0f, false)",
     tests: op("loraLinear f32"),
   },
   {
@@ -273,7 +273,7 @@ const typescript = [
   {
     name: "accumulation not divided, in train",
     file: "lib/train/train.ts",
-    find: "gradientDivisor: examples",
+    find: "gradientDivisor: weight",
     replace: "gradientDivisor: 1",
     tests: ["test/train"],
   },
