@@ -19,6 +19,7 @@ import {
   showProgress,
   train,
 } from "lowrank";
+import { runExample } from "./run.js";
 
 export interface DemoOptions {
   /** Where the adapter goes. */
@@ -161,12 +162,4 @@ ${seconds.toFixed(1)} s`);
   if (!sameWhenOff || !sameWhenLoaded) process.exitCode = 1;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    await main(process.argv.slice(2));
-  } catch (error) {
-    const isUsage = (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") || (error as { code?: string }).code === "BAD_ARGUMENT";
-    console.error(isUsage ? `${(error as Error).message}\n\n${usage}` : error);
-    process.exitCode = isUsage ? 2 : 1;
-  }
-}
+if (process.argv[1] === fileURLToPath(import.meta.url)) await runExample(main, usage);

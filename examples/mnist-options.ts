@@ -19,7 +19,7 @@ export interface ExampleOptions {
 
 export const usage = `Trains a 784-256-10 network on digits, then adapts it to two other tasks with LoRA, with Σ and with all weights.
 
-  npm run demo -- [options]
+  npm run demo:mnist -- [options]
 
   --data DIR         the four MNIST files (IDX, plain or .gz); default: generated digits
   --html FILE        write curves, table and sample digits as one page

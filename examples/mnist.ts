@@ -26,6 +26,7 @@ import { ImageBatches, Mlp } from "./mnist-model.js";
 import { type ExampleOptions, readOptions, usage } from "./mnist-options.js";
 import { type MethodResult, type Outcome, printTable, reportOf } from "./mnist-results.js";
 import { renderReport } from "./report.js";
+import { runExample } from "./run.js";
 
 /** The three ways to adapt. Σ trains few numbers and takes large steps. */
 const methods: readonly { name: string; options: AttachOptions | undefined; learningRate: number }[] = [
@@ -178,10 +179,4 @@ async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  const isUsage = (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") || (error as { code?: string }).code === "BAD_ARGUMENT";
-  console.error(isUsage ? `${(error as Error).message}\n\n${usage}` : error);
-  process.exitCode = isUsage ? 2 : 1;
-}
+await runExample(main, usage);

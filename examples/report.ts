@@ -1,18 +1,12 @@
 /** @file The report of the example: one self-contained HTML page, without scripts and without anything to download. */
 import { LowrankError } from "lowrank";
-import { type ChartData, renderChart, SERIES_STYLES } from "./report-chart.js";
+import { type ChartData, renderCharts } from "../lib/cli/report-chart.js";
+import { type Fact, renderPage } from "../lib/cli/report-page.js";
 import { pngDataUri } from "./report-png.js";
 import { style } from "./report-style.js";
 import { count, escapeHtml, fileSize, percent, seconds } from "./report-text.js";
 
-export type { ChartData, Series } from "./report-chart.js";
-
-/** A number to show in large type, already formatted. */
-export interface Fact {
-  readonly label: string;
-  readonly value: string;
-  readonly note?: string;
-}
+export type { ChartData, Series } from "../lib/cli/report-chart.js";
 
 /** Accuracy (0 to 1) before and after training. */
 export interface Change {
@@ -67,52 +61,17 @@ export interface ReportData {
   readonly settings: readonly (readonly [name: string, value: string])[];
 }
 
-const POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-
 /** The page as text. An image whose size is not `rows · cols` of its group is `BAD_SHAPE`. */
-export function renderReport(data: ReportData): string {
-  const title = escapeHtml(data.title);
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title}</title>
-<style>${style}</style>
-</head>
-<body>
-<header>
-<h1>${title}</h1>
-<p class="lead">${escapeHtml(data.lead)}</p>
-${data.facts.length === 0 ? "" : `<dl class="facts">${data.facts.map(renderFact).join("")}</dl>`}
-</header>
-<main>
-${section("Curves", "curves", data.charts, renderCharts)}
-${section("Comparison", "comparison", data.table, renderTable)}
-${section("Sample digits", "samples", data.samples, (groups) => groups.map(renderSamples).join("\n"))}
-</main>
-<footer>
-${section("Settings", "settings", data.settings, renderSettings)}
-</footer>
-</body>
-</html>
-`;
-}
-
-function section<Item>(title: string, id: string, items: readonly Item[], render: (items: readonly Item[]) => string): string {
-  return items.length === 0 ? "" : `<section aria-labelledby="${id}">\n<h2 id="${id}">${title}</h2>\n${render(items)}\n</section>`;
-}
-
-function renderFact({ label, value, note }: Fact): string {
-  const more = note === undefined ? "" : `<dd>${escapeHtml(note)}</dd>`;
-  return `<div class="card"><dt>${escapeHtml(label)}</dt><dd>${escapeHtml(value)}</dd>${more}</div>`;
-}
-
-function renderCharts(charts: readonly ChartData[]): string {
-  const names = [...new Set(charts.flatMap(({ series }) => series.map(({ name }) => name)))];
-  const styleOf = (name: string): number => names.indexOf(name) % SERIES_STYLES;
-  return `<div class="charts">\n${charts.map((chart, i) => renderChart(chart, `chart-${i}`, styleOf)).join("\n")}\n</div>`;
+export function renderReport({ charts, table, samples, ...page }: ReportData): string {
+  return renderPage({
+    ...page,
+    sections: [
+      { title: "Curves", id: "curves", html: charts.length === 0 ? "" : renderCharts(charts) },
+      { title: "Comparison", id: "comparison", html: table.length === 0 ? "" : renderTable(table) },
+      { title: "Sample digits", id: "samples", html: samples.map(renderSamples).join("\n") },
+    ],
+    style,
+  });
 }
 
 function renderTable(groups: readonly TableGroup[]): string {
@@ -167,8 +126,4 @@ function renderSample({ image, label, before, after }: Sample, rows: number, col
     return `<dt>${name}</dt><dd>${predicted} ${mark}</dd>`;
   };
   return `<li><img src="${pngDataUri(image, rows, cols)}" width="${cols}" height="${rows}" alt="Picture of the digit ${label}"><dl><dt>digit</dt><dd>${label}</dd>${verdict("before", before)}${verdict("after", after)}</dl></li>`;
-}
-
-function renderSettings(settings: ReportData["settings"]): string {
-  return `<dl class="card">${settings.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join("")}</dl>`;
 }

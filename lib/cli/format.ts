@@ -1,6 +1,7 @@
 /** @file Numbers and texts for people. */
 
 const missing = "–";
+export const narrowSpace = "\u202f";
 
 const isKnown = (value: number | undefined): value is number => value !== undefined && Number.isFinite(value);
 
@@ -8,19 +9,22 @@ const isKnown = (value: number | undefined): value is number => value !== undefi
 export const countText = (value: number | undefined): string =>
   isKnown(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 0 }) : missing;
 
-/** Four significant digits: `2.303`, `0.0002`, `1.5e-7`. */
-export function numberText(value: number | undefined): string {
+/** `0.9973` → `99.7 %`. */
+export const percentText = (share: number | undefined): string => (isKnown(share) ? `${(100 * share).toFixed(1)}${narrowSpace}%` : missing);
+
+/** Significant digits (whole numbers below a million in full), plain or with an exponent: `2.303`, `1,875`, `0.0002`, `1.5e-7`. */
+export function numberText(value: number | undefined, digits = 4): string {
   if (!isKnown(value)) return missing;
   if (value === 0) return "0";
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return countText(value);
   const size = Math.abs(value);
-  return size >= 1e6 || size < 1e-4 ? Number(value.toPrecision(4)).toExponential() : String(Number(value.toPrecision(4)));
+  return size >= 1e6 || size < 1e-4 ? Number(value.toPrecision(digits)).toExponential() : String(Number(value.toPrecision(digits)));
 }
 
 /** Decimal units, as file managers show them. */
 export function bytesText(bytes: number | undefined): string {
   if (!isKnown(bytes)) return missing;
-  const units = ["B", "kB", "MB", "GB", "TB"];
+  const units = ["B", "kB", "MB", "GB"];
   const step = bytes < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
   return `${step === 0 ? bytes : Number((bytes / 1000 ** step).toPrecision(3))} ${units[step]}`;
 }

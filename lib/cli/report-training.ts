@@ -6,12 +6,12 @@ import { packageVersion } from "../native/load.js";
 import { deviceInfo } from "../tensor/device.js";
 import type { Dataset } from "../text/index.js";
 import type { EvalEvent, StepEvent } from "../train/index.js";
-import { countText, numberText, plural, secondsText } from "./format.js";
+import { countText, escapeHtml, numberText, plural, secondsText } from "./format.js";
 import { kebab } from "./options.js";
 import type { Arguments } from "./parse.js";
 import { promptText, type Question } from "./prompts.js";
-import type { ChartData, Point } from "./report-chart.js";
-import { type AnswerCard, type Fact, renderPage } from "./report-page.js";
+import { type ChartData, type Point, renderCharts } from "./report-chart.js";
+import { type Fact, renderPage } from "./report-page.js";
 
 /** A prompt with its answers; `after` lacks when the training was interrupted. */
 export interface Answer extends Question {
@@ -43,8 +43,11 @@ export function trainingPage({ args, model, adapter, files, history }: Trained):
     title: `${basename(resolve(args.required("out")))}: ${name} trained on ${basename(args.required("data"))}`,
     lead: `An adapter of ${countText(adapter.trainableCount)} numbers on ${plural(adapter.targets.length, "module")} of a ${model.config.modelType} with ${plural(model.config.layers, "layer")}, trained on ${plural(files.data.examples, "example")}.`,
     facts: factsOf(history),
-    charts: chartsOf(history),
-    answers: history.answers.map(cardOf),
+    sections: [
+      { title: "Curves", id: "curves", html: renderCharts(chartsOf(history)) },
+      { title: "Answers", id: "answers", html: history.answers.map(renderAnswer).join("\n") },
+    ],
+    style: answerStyle,
     settings: [
       ...args.given().map(([option, value]) => [`--${kebab(option)}`, Array.isArray(value) ? value.join(", ") : String(value)] as const),
       ["chat template (SHA-256)", files.data.templateHash ?? "none"],
@@ -76,21 +79,34 @@ function chartsOf({ steps, evaluations }: History): ChartData[] {
   const chart = (title: string, name: string, value: (step: StepEvent) => number | undefined): ChartData => ({
     title,
     xLabel: "step",
+    yLabel: name,
     series: [{ name, points: points(value) }],
   });
   const evaluated = { name: "evaluation", points: evaluations.map(({ step, loss }): Point => [step, loss]) };
   const loss = chart("Loss", "training", (event) => event.loss);
   return [
-    { ...loss, series: [...loss.series, ...(evaluations.length === 0 ? [] : [evaluated])] },
+    { ...loss, yLabel: "loss", series: [...loss.series, ...(evaluations.length === 0 ? [] : [evaluated])] },
     chart("Learning rate", "learning rate", (event) => event.learningRate),
     chart("Norm of the gradient", "norm", (event) => event.gradNorm),
     chart("Speed", "tokens/s", (event) => event.tokensPerSecond),
   ];
 }
 
-function cardOf({ before, after, expected, ...question }: History["answers"][number]): AnswerCard {
-  const answers: (readonly [string, string])[] = [["Before", before]];
+const answerStyle = `
+.answer { padding: 16px 18px; }
+.answer + .answer { margin-top: 14px; }
+.answer p, .columns p { margin: 2px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+.answer h3, .columns h4 { margin: 0; color: var(--soft); font-size: 0.84rem; font-weight: 600; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(280px, 100%), 1fr)); gap: 12px; margin-top: 12px; }
+.columns div { padding: 10px 12px; border: 1px solid var(--grid); border-radius: 8px; }
+.columns .after { background: var(--tint); }
+`;
+
+/** A prompt and its answers side by side. */
+function renderAnswer({ before, after, expected, ...question }: Answer): string {
+  const answers: (readonly [name: string, text: string])[] = [["Before", before]];
   if (after !== undefined) answers.push(["After", after]);
   if (expected !== undefined) answers.push(["Data", expected]);
-  return { prompt: promptText(question), answers };
+  const columns = answers.map(([name, text]) => `<div class="${name.toLowerCase()}"><h4>${name}</h4><p>${escapeHtml(text) || "(nothing)"}</p></div>`);
+  return `<article class="card answer"><h3>Prompt</h3><p>${escapeHtml(promptText(question))}</p><div class="columns">${columns.join("")}</div></article>`;
 }

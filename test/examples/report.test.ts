@@ -1,9 +1,9 @@
 import { inflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { type ReportData, renderReport } from "../../examples/report.js";
-import { renderChart } from "../../examples/report-chart.js";
 import { pngDataUri } from "../../examples/report-png.js";
 import { count, escapeHtml, fileSize, percent, seconds, short } from "../../examples/report-text.js";
+import { renderChart } from "../../lib/cli/report-chart.js";
 
 const EVIL = `"><script>alert('x')</script><img src=https://example.org/&amp;\u0000`;
 const pixels = Uint8Array.from({ length: 6 }, (_, i) => i * 50);
