@@ -1,6 +1,6 @@
 /**
  * @file The first example: train → evaluate → save → load into a fresh model → adapt to another task with LoRA, with Σ and with all weights
- * → save the adapter → load it → evaluate again. Run it with `npm run demo`.
+ * → save the adapter → load it → evaluate again. Run it with `npm run demo:mnist`.
  */
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";

@@ -10,4 +10,4 @@ export const seconds = (value: number | undefined): string =>
   value !== undefined && Number.isFinite(value) ? `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)}${narrowSpace}s` : "–";
 
 /** Decimal units, as file managers show them. */
-export const fileSize = (bytes: number | undefined): string => bytesText(bytes).replace(" ", narrowSpace);
+export const fileSize = (bytes: number | undefined): string => bytesText(bytes, "GB").replace(" ", narrowSpace);

@@ -21,11 +21,11 @@ export function numberText(value: number | undefined, digits = 4): string {
   return size >= 1e6 || size < 1e-4 ? Number(value.toPrecision(digits)).toExponential() : String(Number(value.toPrecision(digits)));
 }
 
-/** Decimal units, as file managers show them. */
-export function bytesText(bytes: number | undefined): string {
+/** Decimal units, as file managers show them, up to terabytes or the one that is named. */
+export function bytesText(bytes: number | undefined, largest: "GB" | "TB" = "TB"): string {
   if (!isKnown(bytes)) return missing;
-  const units = ["B", "kB", "MB", "GB"];
-  const step = bytes < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const step = bytes < 1000 ? 0 : Math.min(units.indexOf(largest), Math.floor(Math.log10(bytes) / 3));
   return `${step === 0 ? bytes : Number((bytes / 1000 ** step).toPrecision(3))} ${units[step]}`;
 }
 

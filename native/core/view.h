@@ -27,6 +27,21 @@ struct View {
   }
 };
 
+/// Rows [first, first + count) of a view.
+inline View rows_of(View v, int64_t first, int64_t count) {
+  v.data += first * v.ld * bytes_of(v.dtype);
+  v.rows = count;
+  return v;
+}
+
+/// A packed f32 matrix in memory that a kernel holds.
+inline View matrix_of(float* data, int64_t rows, int64_t cols) {
+  View v;
+  v.data = reinterpret_cast<std::byte*>(data);
+  v.rows = rows, v.cols = cols, v.ld = cols;
+  return v;
+}
+
 /// The three ways a kernel may hold a view. `Out` is written whole and never read; `InOut` is updated in place.
 struct In : View {};
 struct Out : View {};

@@ -1,34 +1,19 @@
 // The loss from hidden states: logits of a few rows at a time, turned into their own gradient in place.
-#include <cmath>
-#include <limits>
-
+#include "kernels/checks.h"
 #include "kernels/loss_chunk.h"
+#include "kernels/scalar/cross_entropy.h"
 #include "kernels/scalar/kernels.h"
 #include "kernels/scalar/products.h"
-#include "kernels/scalar/sums.h"
 
 namespace lowrank::scalar {
 
 namespace {
 
-View matrix_of(float* data, int64_t rows, int64_t cols) {
-  View v;
-  v.data = reinterpret_cast<std::byte*>(data);
-  v.rows = rows, v.cols = cols, v.ld = cols;
-  return v;
-}
-
-/// Returns the loss of one row and turns its logits into factor * (softmax - [column is the label]).
+/// Returns the loss of one row and turns its logits into their gradient.
 float row_loss(float* logits, int64_t n, int32_t label, int32_t ignore, float factor) {
-  if (label == ignore) {
-    std::fill(logits, logits + n, 0.0f);
-    return 0.0f;
-  }
-  float max = -std::numeric_limits<float>::infinity();
-  for (int64_t c = 0; c < n; ++c) max = logits[c] > max ? logits[c] : max;
-  const float log_sum = std::log(tree_sum<float>(n, [&](int64_t c) { return std::exp(logits[c] - max); }));
-  const float loss = log_sum - (logits[label] - max);
-  for (int64_t c = 0; c < n; ++c) logits[c] = factor * (std::exp(logits[c] - max - log_sum) - (c == label ? 1.0f : 0.0f));
+  const LogSumExp row(logits, n);
+  const float loss = label == ignore ? 0.0f : row.loss(logits[label]);
+  logits_gradient(logits, logits, n, label, ignore, row.value(), factor);
   return loss;
 }
 
@@ -36,12 +21,7 @@ float row_loss(float* logits, int64_t n, int32_t label, int32_t ignore, float fa
 
 Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, In x, In w, In labels, i32 ignore, bool mean) {
   int64_t counted = 0;
-  for (int64_t r = 0; r < labels.rows; ++r) {
-    const int32_t label = *labels.row<const int32_t>(r);
-    if (label == ignore) continue;
-    if (label < 0 || label >= w.rows) return Status::index(label, r, w.rows);
-    ++counted;
-  }
+  if (const Status bad = check_labels(labels, ignore, w.rows, counted); !bad.ok()) return bad;
   const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
   const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
   float *memory = reinterpret_cast<float*>(ctx.scratch), *losses = memory + chunk * w.rows;

@@ -55,13 +55,6 @@ Status map(Context& ctx, const View& y, const View& a, const View& b, const F& f
   });
 }
 
-/// Rows [first, first + count) of a view.
-inline View rows_of(View v, int64_t first, int64_t count) {
-  v.data += first * v.ld * bytes_of(v.dtype);
-  v.rows = count;
-  return v;
-}
-
 inline const StepRecord& record_of(const In& record) { return *reinterpret_cast<const StepRecord*>(record.data); }
 inline StepRecord& record_of(const InOut& record) { return *reinterpret_cast<StepRecord*>(record.data); }
 

@@ -1,21 +1,13 @@
 // Embedding, RMS norm, SwiGLU and rotary positions.
 #include <cmath>
 
+#include "kernels/checks.h"
 #include "kernels/scalar/kernels.h"
 #include "kernels/scalar/sums.h"
 
 namespace lowrank::scalar {
 
 namespace {
-
-/// The first index outside of [0, limit), as an error.
-Status check_indexes(const In& indexes, int64_t limit) {
-  for (int64_t r = 0; r < indexes.rows; ++r) {
-    const int32_t index = *indexes.row<const int32_t>(r);
-    if (index < 0 || index >= limit) return Status::index(index, r, limit);
-  }
-  return {};
-}
 
 int32_t index_at(const In& indexes, int64_t r) { return *indexes.row<const int32_t>(r); }
 

@@ -62,10 +62,3 @@ struct Scratch {
     return p;
   }
 };
-
-View matrix_of(float* data, int64_t rows, int64_t cols) {
-  View v;
-  v.data = reinterpret_cast<std::byte*>(data);
-  v.rows = rows, v.cols = cols, v.ld = cols;
-  return v;
-}

@@ -1,23 +1,11 @@
 // The loss from hidden states: logits of a few rows at a time, turned into their own gradient in place.
 
-struct ShiftedSoftmax {
-  float max, log_sum, factor;
-  LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), exp(sub(sub(x, broadcast(max)), broadcast(log_sum)))); }
-};
-
-/// Returns the loss of one row and, when `gradient`, turns its logits into factor * (softmax - [column is the label]).
+/// Returns the loss of one row and, when `gradient`, turns its logits into theirs.
 float loss_row(float* logits, int64_t n, int32_t label, int32_t ignore, float factor, bool gradient) {
-  if (label == ignore) {
-    if (gradient) fill_span(logits, 0.0f, n);
-    return 0.0f;
-  }
-  const float max = row_max(logits, n), own = logits[label] - max;
-  const float log_sum = static_cast<float>(log(static_cast<double>(tree_sum(ExpTerms{logits, max}, n))));
-  if (!gradient) return log_sum - own;
-  map_span(logits, logits, n, ShiftedSoftmax{max, log_sum, factor});
-  const Vec probability = exp(sub(broadcast(own), broadcast(log_sum)));
-  store_first(logits + label, mul(broadcast(factor), sub(probability, broadcast(1.0f))), 1);
-  return log_sum - own;
+  const LogSumExp row(logits, n);
+  const float loss = label == ignore ? 0.0f : row.loss(logits[label]);
+  if (gradient) logits_gradient(logits, logits, n, label, ignore, row.value(), factor);
+  return loss;
 }
 
 /// The products of one chunk, on `logits` [rows, V].
@@ -33,17 +21,10 @@ struct LossChunk {
   int64_t scratch() const { return greater(product_scratch(forward), greater(product_scratch(dx), product_scratch(dw))); }
 };
 
-View rows_of(View v, int64_t first, int64_t count) {
-  v.data += first * v.ld * bytes_of(v.dtype);
-  v.rows = count;
-  return v;
-}
-
 Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, In x, In w, In labels, i32 ignore, bool mean) {
-  const Status bad = check_labels(labels, ignore, w.rows);
-  if (!bad.ok()) return bad;
   int64_t counted = 0;
-  for (int64_t r = 0; r < labels.rows; ++r) counted += *labels.row<const int32_t>(r) != ignore;
+  const Status bad = check_labels(labels, ignore, w.rows, counted);
+  if (!bad.ok()) return bad;
   const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
   const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
   Scratch scratch{ctx.scratch};

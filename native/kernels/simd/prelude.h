@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "core/slots.h"
 #include "core/step_record.h"
+#include "kernels/checks.h"
 #include "kernels/kernel_table.h"
 #include "kernels/loss_chunk.h"
 #include "kernels/target_region.h"

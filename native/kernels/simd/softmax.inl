@@ -63,37 +63,37 @@ Status softmax_backward(Context& ctx, Out dx, In dy, In y) {
 
 // --- cross entropy ---
 
-/// The first label that is neither `ignore` nor a column, as an error.
-Status check_labels(const View& labels, int32_t ignore, int64_t cols) {
-  for (int64_t r = 0; r < labels.rows; ++r) {
-    const int32_t label = *labels.row<const int32_t>(r);
-    if (label != ignore && (label < 0 || label >= cols)) return Status::index(label, r, cols);
-  }
-  return {};
-}
+/// max and log(sum(exp(x - max))) of one row.
+struct LogSumExp {
+  float max, log_sum;
 
-/// log(sum(exp(x))) in two parts, and the row's loss log_sum - (x[label] - max).
+  LogSumExp(const float* x, int64_t n) : max(row_max(x, n)) {
+    log_sum = static_cast<float>(log(static_cast<double>(tree_sum(ExpTerms{x, max}, n))));
+  }
+
+  float value() const { return max + log_sum; }
+  float loss(float own) const { return log_sum - (own - max); }
+};
+
 float row_loss(const View& lse, const View& logits, int32_t label, int32_t ignore, int64_t r) {
   const float* x = logits.row<const float>(r);
-  const float largest = row_max(x, logits.cols);
-  const float log_sum = static_cast<float>(log(static_cast<double>(tree_sum(ExpTerms{x, largest}, logits.cols))));
-  if (lse) *lse.row<float>(r) = largest + log_sum;
-  return label == ignore ? 0.0f : log_sum - (x[label] - largest);
+  const LogSumExp row(x, logits.cols);
+  if (lse) *lse.row<float>(r) = row.value();
+  return label == ignore ? 0.0f : row.loss(x[label]);
 }
 
 Status cross_entropy_forward(Context& ctx, Out loss, Out lse, Out count, In logits, In labels, i32 ignore, bool mean) {
-  const Status bad = check_labels(labels, ignore, logits.cols);
+  int64_t counted = 0;
+  const Status bad = check_labels(labels, ignore, logits.cols, counted);
   if (!bad.ok()) return bad;
   constexpr int64_t kRows = 512;  // losses of one group; the groups are summed in a tree
   VecTree<1> tree;
-  int64_t counted = 0;
   for (int64_t first = 0; first < logits.rows; first += kRows) {
     float losses[kRows];
     const int64_t rows = lesser(kRows, logits.rows - first);
     const auto row = [&](int64_t i) { losses[i] = row_loss(lse, logits, *labels.row<const int32_t>(first + i), ignore, first + i); };
     const Status status = for_each_row(ctx, rows, logits.cols, row);
     if (!status.ok()) return status;
-    for (int64_t i = 0; i < rows; ++i) counted += *labels.row<const int32_t>(first + i) != ignore;
     const Vec sum[1] = {first_lanes(broadcast(tree_sum(Terms{losses, nullptr}, rows)), 1, zero())};
     tree.push(sum);
   }
@@ -110,7 +110,8 @@ struct ScaledSoftmax {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), exp(sub(x, broadcast(shift)))); }
 };
 
-void cross_entropy_backward_row(float* out, const float* x, int64_t n, int32_t label, int32_t ignore, float lse, float factor) {
+/// out = factor (exp(x - lse) - [column is the label]); 0 on an ignored row. out may be x.
+void logits_gradient(float* out, const float* x, int64_t n, int32_t label, int32_t ignore, float lse, float factor) {
   if (label == ignore) return fill_span(out, 0.0f, n);
   const float at_label = x[label];
   map_span(out, x, n, ScaledSoftmax{lse, factor});
@@ -119,11 +120,12 @@ void cross_entropy_backward_row(float* out, const float* x, int64_t n, int32_t l
 }
 
 Status cross_entropy_backward(Context& ctx, Out dlogits, In dloss, In logits, In labels, In lse, In count, i32 ignore, bool mean) {
-  const Status bad = check_labels(labels, ignore, logits.cols);
+  int64_t counted = 0;
+  const Status bad = check_labels(labels, ignore, logits.cols, counted);
   if (!bad.ok()) return bad;
   const float factor = mean ? *dloss.row<const float>(0) / *count.row<const float>(0) : *dloss.row<const float>(0);
   return for_each_row(ctx, logits.rows, logits.cols, [&](int64_t r) {
-    cross_entropy_backward_row(dlogits.row<float>(r), logits.row<const float>(r), logits.cols, *labels.row<const int32_t>(r), ignore,
-                               *lse.row<const float>(r), factor);
+    logits_gradient(dlogits.row<float>(r), logits.row<const float>(r), logits.cols, *labels.row<const int32_t>(r), ignore,
+                    *lse.row<const float>(r), factor);
   });
 }

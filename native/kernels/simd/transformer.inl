@@ -1,4 +1,4 @@
-// RMS norm, SwiGLU, rotary positions, and the loss from hidden states.
+// RMS norm, SwiGLU and rotary positions.
 
 // --- RMS norm ---
 
@@ -110,10 +110,8 @@ void rope_row(float* y, const float* x, const float* cosines, int64_t half, bool
 }
 
 Status rope(Context& ctx, Out y, In x, In table, In positions, i32 heads, bool inverse) {
-  for (int64_t r = 0; r < positions.rows; ++r) {
-    const int32_t position = *positions.row<const int32_t>(r);
-    if (position < 0 || position >= table.rows) return Status::index(position, r, table.rows);
-  }
+  const Status bad = check_indexes(positions, table.rows);
+  if (!bad.ok()) return bad;
   return for_each_row(ctx, x.rows, x.cols, [&](int64_t r) {
     const int32_t position = *positions.row<const int32_t>(r / heads);
     rope_row(y.row<float>(r), x.row<const float>(r), table.row<const float>(position), x.cols / 2, inverse);
