@@ -8,6 +8,7 @@ import { LowrankError } from "./native/errors.js";
 import * as ops from "./ops/index.js";
 import { tensor } from "./tensor/create.js";
 import type { DType, WeightDType } from "./tensor/dtype.js";
+import { ignoredLabel } from "./tensor/labels.js";
 import { type Dim, type Dyn, elementsOf, type Known, type Shape } from "./tensor/shape.js";
 import { attentionSpans, type SpanOptions } from "./tensor/spans.js";
 import type { Tensor } from "./tensor/tensor.js";
@@ -94,7 +95,7 @@ export interface CrossEntropyOptions {
  * depends on the loss reject with INDEX_OUT_OF_RANGE. When no label counts, the loss is 0.
  */
 export function crossEntropy<P extends Shape = Dyn>(logits: F32<[...P, Dim]>, labels: Tensor<P, "i32">, options: CrossEntropyOptions = {}): F32<[]> {
-  const { reduction = "mean", ignoreIndex = -100 } = options;
+  const { reduction = "mean", ignoreIndex = ignoredLabel } = options;
   return apply(ops.crossEntropyOp, { logits, labels }, { reduction, ignoreIndex });
 }
 
@@ -210,7 +211,7 @@ export function linearCrossEntropy<P extends Shape = Dyn, D extends Dim = Dyn>(
   x: F32<[...P, D]>,
   w: Tensor<[Dim, NoInfer<D>], WeightDType>,
   labels: Tensor<P, "i32">,
-  { reduction = "mean", ignoreIndex = -100 }: CrossEntropyOptions = {},
+  { reduction = "mean", ignoreIndex = ignoredLabel }: CrossEntropyOptions = {},
 ): F32<[]> {
   return apply(ops.linearCrossEntropyOp, { x, w, labels }, { reduction, ignoreIndex });
 }

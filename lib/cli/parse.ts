@@ -5,9 +5,9 @@
 import { parseArgs } from "node:util";
 import { readSmallFile } from "../io/file.js";
 import { type JsonRules, type JsonValue, parseJson, plainValue } from "../io/json-scanner.js";
-import { LowrankError, quoted } from "../native/errors.js";
+import { LowrankError, quoted, suggestion } from "../native/errors.js";
 import { type CommandSpec, kebab, type OptionSpec } from "./options.js";
-import { suggestion, UsageError } from "./usage.js";
+import { UsageError } from "./usage.js";
 
 export type OptionValue = string | number | boolean | readonly string[];
 

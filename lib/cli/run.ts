@@ -1,12 +1,12 @@
 /** @file Runs one command: arguments in, exit code out. */
-import { LowrankError, quoted } from "../native/errors.js";
+import { LowrankError, quoted, suggestion } from "../native/errors.js";
 import { packageVersion } from "../native/load.js";
 import { commandHelp, programHelp } from "./help.js";
 import { Interrupt, interruptedCode } from "./interrupt.js";
 import { type CommandSpec, commands } from "./options.js";
 import { Output } from "./output.js";
 import { type Arguments, readArguments } from "./parse.js";
-import { suggestion, UsageError } from "./usage.js";
+import { UsageError } from "./usage.js";
 
 /** What a command gets. */
 export interface Context {

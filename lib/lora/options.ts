@@ -1,5 +1,5 @@
 /** @file The options of `attach`, checked. */
-import { LowrankError, nearest, quoted } from "../native/errors.js";
+import { checkNames, LowrankError, quoted } from "../native/errors.js";
 import { defaultRank, lora } from "./lora.js";
 import type { Method, MethodName } from "./method.js";
 import type { PeftConfig } from "./peft-config.js";
@@ -59,7 +59,7 @@ export function checkAttachOptions(options: AttachOptions): { readonly config: A
   if (options === null || typeof options !== "object") throw bad("the options", options, "an object");
   const { method = "lora", rank, alpha, dropout, useRslora, seed = 0, bias = "none" } = options;
   if (!Object.hasOwn(methods, method)) throw bad("method", method, Object.keys(methods).map(quoted).join(" or "));
-  checkNames(options, method);
+  checkOptionNames(options, method);
   checkNumber("rank", rank, (value) => Number.isSafeInteger(value) && value >= 1, "an integer from 1 on");
   checkNumber("alpha", alpha, isAlpha, "a finite number from 0 on");
   checkNumber("dropout", dropout, (value) => value >= 0 && value < 1, "a number from 0 to less than 1");
@@ -95,15 +95,11 @@ function targetsOf({ targetModules, excludeModules, layersToTransform, layersPat
   };
 }
 
-function checkNames(options: AttachOptions, method: MethodName): void {
-  const known = [...commonNames, ...loraNames];
+function checkOptionNames(options: AttachOptions, method: MethodName): void {
+  checkNames("attach", options, [...commonNames, ...loraNames]);
+  if (method === "lora") return;
   for (const [name, value] of Object.entries(options)) {
-    if (!known.includes(name)) {
-      const near = nearest(name, known, 1)[0];
-      const advice = near === undefined ? ` Known: ${known.join(", ")}.` : ` Did you mean ${near}?`;
-      throw new LowrankError("UNKNOWN_OPTION", `attach: there is no option ${quoted(name)}.${advice}`, { actual: name, expected: known });
-    }
-    if (method === "lora" || value === undefined || !loraNames.includes(name)) continue;
+    if (value === undefined || !loraNames.includes(name)) continue;
     throw new LowrankError("BAD_ARGUMENT", `attach: the method ${method} has no ${name}. Leave it out.`, { actual: name });
   }
 }

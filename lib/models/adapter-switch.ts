@@ -5,7 +5,6 @@ import { Linear, type LowRankBranch, type Module } from "../nn/index.js";
 /** What generation knows of an adapter; `Adapter` is one. */
 export interface AttachedAdapter {
   readonly name: string;
-  readonly attached: boolean;
   readonly enabled: boolean;
   readonly merged: boolean;
   readonly disposed: boolean;

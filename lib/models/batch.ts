@@ -1,11 +1,15 @@
 /** @file Rows of tokens as the tensors that a decoder reads. */
 import { LowrankError } from "../native/errors.js";
 import { tensor } from "../tensor/create.js";
+import { ignoredLabel } from "../tensor/labels.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ModelConfig } from "./config.js";
 
-/** A label that counts nothing. */
-export const ignoredLabel = -100;
+/** Labels of a row that count: those that are not ignored and have a token of the same text before them. */
+export function countTrained(labels: readonly number[], starts: readonly number[] = []): number {
+  const first = new Set([0, ...starts]);
+  return labels.reduce((count, label, t) => count + (label !== ignoredLabel && !first.has(t) ? 1 : 0), 0);
+}
 
 /** What one forward pass reads. Rows are padded on the right; causal attention never looks there. */
 export interface DecoderBatch {

@@ -4,7 +4,7 @@ import { withTape } from "../autograd/apply.js";
 import { argmax, embedding, reshape } from "../functions.js";
 import { abortable } from "../native/abort.js";
 import { engine } from "../native/engine.js";
-import { LowrankError, nearest, quoted } from "../native/errors.js";
+import { checkNames, LowrankError } from "../native/errors.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { createTextStream, type Message, type Tokenizer } from "../text/index.js";
@@ -165,14 +165,7 @@ async function mostLikely(logits: Tensor): Promise<number> {
 }
 
 function checkOptions(what: string, model: CausalLm, options: GenerateOptions, names: readonly string[]): Plan {
-  for (const name of Object.keys(options)) {
-    if (names.includes(name)) continue;
-    const near = nearest(name, names, 1)[0];
-    throw new LowrankError("UNKNOWN_OPTION", `${what}: there is no option ${quoted(name)}.${near === undefined ? "" : ` Did you mean ${near}?`}`, {
-      actual: name,
-      expected: names,
-    });
-  }
+  checkNames(what, options, names);
   const { generation, config } = model;
   const number = (name: keyof GenerateOptions, value: unknown, rule: string, fits: (value: number) => boolean): void => {
     if (value === undefined || (typeof value === "number" && fits(value))) return;

@@ -36,11 +36,6 @@ export class KvCache {
     this.#row = [kvHeads, headDim];
   }
 
-  /** Positions that there is room for. */
-  get capacity(): number {
-    return this.#capacity;
-  }
-
   /** Forgets all tokens; the memory stays. */
   clear(): void {
     this.length = 0;

@@ -5,7 +5,7 @@ import { readSmallFile, throwIfAborted } from "../io/file.js";
 import { resolveInside } from "../io/inside.js";
 import { readInto, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
-import { fileError, LowrankError, nearest, quoted } from "../native/errors.js";
+import { checkNames, fileError, LowrankError, nearest, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 import { loadTokenizer } from "../text/index.js";
@@ -41,8 +41,8 @@ const configLimit = 1_000_000;
  * (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
-  const { signal, allowSymlinks } = options;
   checkOptions(options);
+  const { signal, allowSymlinks } = options;
   const configPath = join(folder, "config.json");
   throwIfAborted(signal, configPath);
   const config = parseModelConfig(await readSmallFile(configPath, configLimit), configPath);
@@ -74,7 +74,7 @@ async function readBeside(folder: string, config: ModelConfig, allowSymlinks = f
   return { tokenizer, ...(generation === undefined ? {} : { generation }) };
 }
 
-async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise<T>): Promise<T | undefined> {
+export async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise<T>): Promise<T | undefined> {
   try {
     return await read();
   } catch (error) {
@@ -86,14 +86,7 @@ async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise
 const known = ["dtype", "signal", "onProgress", "allowSymlinks"];
 
 function checkOptions(options: LoadModelOptions): void {
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const near = nearest(name, known, 1)[0];
-    throw new LowrankError("UNKNOWN_OPTION", `loadModel: there is no option ${quoted(name)}.${near === undefined ? "" : ` Did you mean ${near}?`}`, {
-      actual: name,
-      expected: known,
-    });
-  }
+  checkNames("loadModel", options, known);
   if (options.dtype !== undefined && !Object.values(stored).includes(options.dtype))
     throw new LowrankError("BAD_DTYPE", `loadModel: dtype is f32, bf16 or f16, found ${String(options.dtype)}`, { actual: options.dtype });
 }

@@ -90,7 +90,21 @@ function largestLogit(logits: ArrayLike<number>): number {
   return largest;
 }
 
-const nthLargest = (values: ArrayLike<number>, n: number): number => Float64Array.from(values).sort()[values.length - n] as number;
+/** Above this many, sorting all values costs less than keeping the largest in order. */
+const mostKept = 512;
+
+function nthLargest(values: ArrayLike<number>, n: number): number {
+  if (n > mostKept) return Float64Array.from(values).sort()[values.length - n] as number;
+  const largest = new Float64Array(n).fill(Number.NEGATIVE_INFINITY); // falling
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as number;
+    if (value <= (largest[n - 1] as number)) continue;
+    let at = n - 1;
+    for (; at > 0 && (largest[at - 1] as number) < value; at--) largest[at] = largest[at - 1] as number;
+    largest[at] = value;
+  }
+  return largest[n - 1] as number;
+}
 
 /** The indexes, rising, of the most likely weights that add up to `share` of the total. */
 function nucleus(weights: readonly number[], total: number, share: number): number[] {

@@ -58,6 +58,23 @@ export function nearest(name: string, names: Iterable<string>, count = 3): strin
     .map(({ candidate }) => candidate);
 }
 
+/** ` Did you mean …?`, or nothing where no name is near. */
+export function suggestion(name: string, known: Iterable<string>): string {
+  const near = nearest(name, known, 1)[0];
+  return near === undefined ? "" : ` Did you mean ${near}?`;
+}
+
+/** Checks that `options` is an object with no other names than the known ones. `what` calls the function. @throws LowrankError UNKNOWN_OPTION, BAD_ARGUMENT */
+export function checkNames(what: string, options: unknown, known: readonly string[]): void {
+  if (options === null || typeof options !== "object")
+    throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object, found ${options === null ? "null" : typeof options}`);
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const advice = suggestion(name, known) || ` Known: ${known.join(", ")}.`;
+    throw new LowrankError("UNKNOWN_OPTION", `${what}: there is no option ${quoted(name)}.${advice}`, { actual: name, expected: known });
+  }
+}
+
 function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

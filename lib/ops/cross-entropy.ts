@@ -1,4 +1,5 @@
 import { LowrankError } from "../native/errors.js";
+import { ignoredLabel } from "../tensor/labels.js";
 import { defineOp, fold } from "./op.js";
 import { at, fromIndex, lastSize } from "./reference.js";
 
@@ -27,7 +28,7 @@ export const crossEntropyOp = defineOp({
   gradients: ["logits"],
   keeps: ["logits", "labels"],
   packed: ["labels"],
-  defaults: { reduction: "mean", ignoreIndex: -100 } as CrossEntropyParams,
+  defaults: { reduction: "mean", ignoreIndex: ignoredLabel } as CrossEntropyParams,
   shape: (_, params) => {
     checkCrossEntropy("crossEntropy", params);
     return [];

@@ -1,3 +1,4 @@
+import { ignoredLabel } from "../tensor/labels.js";
 import { type CrossEntropyParams, checkCrossEntropy, crossEntropyOp } from "./cross-entropy.js";
 import { linearOp } from "./linear.js";
 import { type Compose, defineOp, fold } from "./op.js";
@@ -9,7 +10,7 @@ export const linearCrossEntropyOp = defineOp({
   dtypes: { x: ["f32"], w: ["f32", "bf16", "f16"], labels: ["i32"] },
   gradients: ["x", "w"],
   packed: ["labels"],
-  defaults: { reduction: "mean", ignoreIndex: -100 } as CrossEntropyParams,
+  defaults: { reduction: "mean", ignoreIndex: ignoredLabel } as CrossEntropyParams,
   shape: (_, params) => {
     checkCrossEntropy("linearCrossEntropy", params);
     return [];

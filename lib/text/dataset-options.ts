@@ -1,5 +1,5 @@
 /** @file The options of `readExamples`, checked. */
-import { LowrankError, nearest, quoted } from "../native/errors.js";
+import { checkNames, LowrankError, quoted } from "../native/errors.js";
 import type { DatasetProgress } from "./dataset-slices.js";
 import type { ExampleOptions } from "./example.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -24,13 +24,7 @@ export function checkReadOptions(file: unknown, model: { readonly tokenizer: Tok
   if (typeof file !== "string" || file === "") throw bad("the file", file, "a path");
   if (typeof (model as typeof model | undefined)?.tokenizer?.encodeWithOffsets !== "function")
     throw bad("the model", model, "an object with a tokenizer: what loadModel gives, or { tokenizer }");
-  if (options === null || typeof options !== "object") throw bad("the third argument", options, "an object of options");
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const near = nearest(name, known, 1)[0];
-    const advice = near === undefined ? ` Known: ${known.join(", ")}.` : ` Did you mean ${near}?`;
-    throw new LowrankError("UNKNOWN_OPTION", `readExamples: there is no option ${quoted(name)}.${advice}`, { actual: name, expected: known });
-  }
+  checkNames("readExamples", options, known);
   const { maxLength, packing, onBadRow, template, templateArgs, now, signal, onProgress } = options;
   if (maxLength !== undefined && !(Number.isSafeInteger(maxLength) && maxLength >= 2 && maxLength < 2 ** 31))
     throw bad("maxLength", maxLength, "an integer from 2 on (a token is trained from the one before it)");

@@ -1,5 +1,6 @@
 /** @file Rows of training data to tokens and labels. */
 import { LowrankError } from "../native/errors.js";
+import { ignoredLabel } from "../tensor/labels.js";
 import type { ChatTemplateOptions, Message } from "./chat-template.js";
 import { assistantSpans, type Span } from "./spans.js";
 import type { Encoding, Tokenizer } from "./tokenizer.js";
@@ -39,8 +40,7 @@ export interface Example {
   readonly spans: Span[];
 }
 
-/** The label of a token that is not trained. */
-export const ignoredLabel = -100;
+export { ignoredLabel };
 
 /**
  * Tokens and labels of a row. A token is trained when it lies between the first and the last token that share a character with one

@@ -43,17 +43,8 @@ export class BatchSource<T> {
     readonly data: TrainingData<T>,
     readonly options: BatchOptions<T>,
   ) {
-    const indexed = isIndexed(data);
-    if (!indexed && !isIterable(data)) {
-      throw new LowrankError(
-        "BAD_ARGUMENT",
-        `The data must be an array, have { length, at(i) }, or be iterable; found ${data === null ? "null" : typeof data}`,
-      );
-    }
-    if (indexed && !(Number.isSafeInteger(data.length) && data.length >= 0)) {
-      throw new LowrankError("BAD_ARGUMENT", `The length of the data is a natural number, found ${String(data.length)}`);
-    }
-    this.length = indexed ? data.length : undefined;
+    checkData(data);
+    this.length = isIndexed(data) ? data.length : undefined;
     if (this.length === 0) throw empty();
     this.#keep = options.keepBatches ?? Array.isArray(data);
   }
@@ -70,9 +61,9 @@ export class BatchSource<T> {
   async *#items(epoch: number): AsyncGenerator<T, void> {
     const { data, options } = this;
     try {
-      if (isIndexed(data)) {
+      if (isIndexed<T>(data)) {
         const order = options.shuffle ? permutation(data.length, options.seed, epoch) : (i: number) => i;
-        for (let i = 0; i < data.length; i++) yield defined(await (data as IndexedData<T>).at(order(i), epoch), order(i));
+        for (let i = 0; i < data.length; i++) yield defined(await data.at(order(i), epoch), order(i));
       } else {
         yield* data as AsyncIterable<T>;
       }
@@ -107,7 +98,19 @@ function defined<T>(item: T | undefined, index: number): T {
   throw new LowrankError("DATA_BAD_ITEM", `data.at(${index}) gave undefined; expected a batch for every index below data.length.`, { offset: index });
 }
 
-const isIndexed = (data: unknown): data is IndexedData<unknown> =>
+/** @throws LowrankError BAD_ARGUMENT when these are no data. */
+export function checkData(data: unknown): void {
+  const indexed = isIndexed(data);
+  if (!indexed && !isIterable(data)) {
+    const found = data === null ? "null" : typeof data;
+    throw new LowrankError("BAD_ARGUMENT", `The data must be an array, have { length, at(i) }, or be iterable; found ${found}`);
+  }
+  if (indexed && !(Number.isSafeInteger(data.length) && data.length >= 0)) {
+    throw new LowrankError("BAD_ARGUMENT", `The length of the data is a natural number, found ${String(data.length)}`);
+  }
+}
+
+export const isIndexed = <T>(data: unknown): data is IndexedData<T> =>
   typeof data === "object" && data !== null && "length" in data && typeof (data as { at?: unknown }).at === "function";
 
 const isIterable = (data: unknown): boolean =>

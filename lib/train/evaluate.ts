@@ -5,9 +5,9 @@ import { abortable } from "../native/abort.js";
 import { engine, type OwnerId } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import { runScope } from "../tensor/scope.js";
-import { checkTensor, Tensor } from "../tensor/tensor.js";
+import { checkTensor, Tensor, viewOf } from "../tensor/tensor.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
-import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, trainedLabels } from "./language.js";
+import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, refuseOwnLoss, trainedLabels } from "./language.js";
 import { checkBatchSize, checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";
 
 export interface EvaluationResult {
@@ -48,6 +48,7 @@ export async function evaluate<T>(target: object, data: TrainingData<T>, options
 }
 
 function evaluateLanguage(model: CausalLm, data: TrainingData<LanguageExample>, options: EvaluateOptions<TokenBatch>): Promise<EvaluationResult> {
+  refuseOwnLoss("evaluate", options);
   const { batchSize = 8, ...others } = options;
   checkBatchSize("evaluate", batchSize);
   const batches = languageBatches(data, { batchSize, shuffle: false, seed: 0 });
@@ -122,7 +123,7 @@ function submitBatch<T>(batch: Batch<T>, loss: (batch: T) => LossResult, metrics
         loss: checkTensor("evaluate: loss", given instanceof Tensor ? given : given?.loss),
         predictions: logits === undefined ? undefined : argmax(logits),
         // A copy of the handle: the batch may be freed before the labels are read.
-        labels: given instanceof Tensor || given.labels === undefined ? undefined : sharedHandle(given.labels),
+        labels: given instanceof Tensor || given.labels === undefined ? undefined : viewOf(given.labels, given.labels.shape, given.labels),
         metrics: Object.values(metrics).map((metric) => checkTensor("evaluate: metric", metric(batch.item))),
       };
     });
@@ -130,8 +131,6 @@ function submitBatch<T>(batch: Batch<T>, loss: (batch: T) => LossResult, metrics
     batch.dispose();
   }
 }
-
-const sharedHandle = (tensor: Tensor): Tensor => new Tensor(tensor.storage.retain(), tensor.shape, tensor.dtype, tensor);
 
 async function countRight({ predictions, labels }: BatchResult): Promise<{ correct: number; counted: number }> {
   if (predictions === undefined || labels === undefined) return { correct: 0, counted: 0 };

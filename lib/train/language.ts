@@ -1,9 +1,10 @@
 /** @file Language models in the trainer: examples of tokens and labels, put together to batches, weighed by the labels that count. */
 import { Adapter } from "../lora/index.js";
+import { countTrained } from "../models/batch.js";
 import { CausalLm, type TokenBatch } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
-import type { IndexedData, TrainingData } from "./data.js";
+import { checkData, type IndexedData, isIndexed, type TrainingData } from "./data.js";
 import { permutation } from "./permutation.js";
 
 /** One row for a language model. Labels are aligned with the tokens; −100 is not trained. */
@@ -49,9 +50,16 @@ export function languageLoss(model: CausalLm, checkpointing: boolean): (batch: T
   };
 }
 
-/** Labels of a batch that count: the first of a row, and of a packed text, has no token before it. */
-export const trainedLabels = ({ labels }: TokenBatch): number =>
-  labels.reduce((sum, row) => sum + row.reduce((own, label, t) => own + (t > 0 && label !== -100 ? 1 : 0), 0), 0);
+/** Labels of a batch that count. */
+export const trainedLabels = ({ labels, starts }: TokenBatch): number => labels.reduce((sum, row, r) => sum + countTrained(row, starts?.[r]), 0);
+
+/** Options that say something of the batches of a loss of one's own. @throws LowrankError BAD_ARGUMENT */
+export function refuseOwnLoss(what: string, options: object): void {
+  for (const name of ["count", "keepBatches"]) {
+    if ((options as Readonly<Record<string, unknown>>)[name] === undefined) continue;
+    throw new LowrankError("BAD_ARGUMENT", `${what}: ${name} goes with a loss of your own; a language model counts the labels that are trained`);
+  }
+}
 
 /** Rows and tokens of a batch. */
 export const languageSizes = ({ tokens }: TokenBatch): { examples: number; tokens: number } => ({
@@ -59,13 +67,11 @@ export const languageSizes = ({ tokens }: TokenBatch): { examples: number; token
   tokens: tokens.reduce((sum, row) => sum + row.length, 0),
 });
 
-/** The examples in batches: indexed data in an order by (seed, epoch), other data as it comes. */
+/** The examples in batches: indexed data in an order by (seed, epoch), other data as it comes. @throws LowrankError BAD_ARGUMENT */
 export function languageBatches(data: TrainingData<LanguageExample>, options: LanguageOptions): TrainingData<TokenBatch> {
-  return isIndexed(data) ? indexedBatches(data, options) : iterated(data, options.batchSize);
+  checkData(data);
+  return isIndexed<LanguageExample>(data) ? indexedBatches(data, options) : iterated(data, options.batchSize);
 }
-
-const isIndexed = (data: unknown): data is IndexedData<LanguageExample> =>
-  typeof data === "object" && data !== null && "length" in data && typeof (data as { at?: unknown }).at === "function";
 
 function indexedBatches(data: IndexedData<LanguageExample>, { batchSize, shuffle, seed }: LanguageOptions): IndexedData<TokenBatch> {
   return {
@@ -102,13 +108,13 @@ const collate = (examples: readonly LanguageExample[]): TokenBatch => ({
 });
 
 function checked(example: LanguageExample | undefined, i: number): LanguageExample {
-  const { tokens, labels } = example ?? {};
+  const { tokens, labels, starts } = example ?? {};
   const what =
     !Array.isArray(tokens) || !Array.isArray(labels)
       ? "is no { tokens: number[], labels: number[] }"
       : tokens.length !== labels.length
         ? `has ${tokens.length} tokens and ${labels.length} labels`
-        : labels.every((label, t) => t === 0 || label === -100)
+        : countTrained(labels, starts) === 0
           ? "trains nothing: no label counts"
           : undefined;
   if (what === undefined) return example as LanguageExample;

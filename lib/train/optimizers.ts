@@ -1,7 +1,7 @@
 /** @file Optimizers: which kernel updates the flat parameter buffer, with which state. Formulas of torch.optim. */
 
 import type { View } from "../native/engine.js";
-import { LowrankError } from "../native/errors.js";
+import { checkNames, LowrankError } from "../native/errors.js";
 import type { Kernels } from "../native/kernels.js";
 
 /** What an optimizer needs of a step beside the record. */
@@ -100,10 +100,4 @@ export const optimizersByName: Readonly<Record<string, (options: { learningRate?
 function check(name: string, option: string, value: unknown, inRange: boolean): void {
   if (typeof value === "number" && Number.isFinite(value) && inRange) return;
   throw new LowrankError("BAD_ARGUMENT", `${name}: ${option} is out of range: ${String(value)}`, { actual: value });
-}
-
-function checkNames(name: string, options: object, known: readonly string[]): void {
-  const wrong = Object.keys(options).find((option) => !known.includes(option));
-  if (wrong !== undefined)
-    throw new LowrankError("UNKNOWN_OPTION", `${name}: there is no option ${JSON.stringify(wrong)}; known: ${known.join(", ")}`, { actual: wrong });
 }

@@ -1,5 +1,5 @@
 /** @file The options of `train` and `evaluate`, checked. */
-import { LowrankError, nearest } from "../native/errors.js";
+import { checkNames, LowrankError } from "../native/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { BatchOptions, TrainingData } from "./data.js";
 import { type Optimizer, optimizersByName } from "./optimizers.js";
@@ -184,21 +184,4 @@ function checkNumber(what: string, name: string, value: number, low: number, int
     expected: `>= ${low}`,
     actual: value,
   });
-}
-
-function checkNames(what: string, options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== "object")
-    throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object, found ${typeof options}`);
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const near = nearest(name, known, 1);
-    throw new LowrankError(
-      "UNKNOWN_OPTION",
-      `${what}: there is no option ${JSON.stringify(name)}${near.length > 0 ? `; did you mean ${near[0]}?` : ""} Known: ${known.join(", ")}.`,
-      {
-        actual: name,
-        expected: known,
-      },
-    );
-  }
 }

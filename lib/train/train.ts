@@ -14,7 +14,16 @@ import { type Batch, BatchSource, type TrainingData } from "./data.js";
 import { evaluateBatches } from "./evaluate.js";
 import type { EvalEvent, StepEvent, TrainingEvent, TrainingResult } from "./events.js";
 import { FlatParameters } from "./flat.js";
-import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, rememberTemplate, trainedLabels } from "./language.js";
+import {
+  type LanguageExample,
+  languageBatches,
+  languageLoss,
+  languageModelOf,
+  languageSizes,
+  refuseOwnLoss,
+  rememberTemplate,
+  trainedLabels,
+} from "./language.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
 import { scheduleFactor } from "./schedule.js";
 
@@ -132,6 +141,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
     const plan = checkTrainOptions(options);
     return { plan, source: new BatchSource(data, plan) };
   }
+  refuseOwnLoss("train", options);
   const { batchSize = 8, gradientCheckpointing = false, evaluate, ...others } = options as TrainOptions<TokenBatch>;
   checkBatchSize("train", batchSize);
   const batched = (examples: TrainingData<unknown>, shuffle: boolean, seed: number): TrainingData<TokenBatch> =>
@@ -143,8 +153,8 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
     count: trainedLabels,
   });
   const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes };
-  rememberTemplate(target, data);
   const source = new BatchSource(batched(data, checked.shuffle, checked.seed), { ...plan, shuffle: false });
+  rememberTemplate(target, data);
   return { plan, source } as unknown as Prepared<T>;
 }
 
@@ -209,18 +219,20 @@ class Run<T> {
   async *#steps(guard: Guard, record: StepRecord, flat: FlatParameters): AsyncGenerator<TrainingEvent, void> {
     const { epochs, accumulate, evaluate } = this.plan;
     let step = 0;
+    let fraction = 0;
     for (let epoch = 0; epoch < epochs && step !== this.#totalSteps; epoch++) {
       let done = 0;
       for await (const group of groups(this.source.epoch(epoch), accumulate)) {
         done += group.length;
-        const fraction = this.#batchesPerEpoch === undefined ? epoch : epoch + done / this.#batchesPerEpoch;
+        fraction = this.#batchesPerEpoch === undefined ? epoch : epoch + done / this.#batchesPerEpoch;
         const event = await this.#step(guard, record, flat, group, step++, fraction);
         if (step === 1) yield* this.#unusedParameters();
         yield event;
         if (evaluate?.every !== undefined && step % evaluate.every === 0) yield await this.#evaluate(guard, flat, step, fraction);
         if (step === this.#totalSteps || this.#patienceIsOver()) break;
       }
-      if (evaluate !== undefined && evaluate.every === undefined) yield await this.#evaluate(guard, flat, step, epoch + 1);
+      if (evaluate !== undefined && evaluate.every === undefined)
+        yield await this.#evaluate(guard, flat, step, this.#batchesPerEpoch === undefined ? epoch + 1 : fraction);
       if (this.#patienceIsOver()) return;
     }
   }

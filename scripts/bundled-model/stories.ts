@@ -41,7 +41,7 @@ const chance = (random: Random, probability: number): boolean => random.between(
 export const at = (place: Place): string => `${places[place]} the ${place}`;
 
 /** What can happen, and what comes after it never is the same again at once. */
-export const eventKinds = ["give", "ask", "drop", "hide", "move", "use", "like"] as const;
+const eventKinds = ["give", "ask", "drop", "hide", "move", "use", "like"] as const;
 type EventKind = (typeof eventKinds)[number];
 
 /** A story: an opening, a thing, a friend, two to four events, and how things stand in the end. */

@@ -78,7 +78,6 @@ export type Character = keyof typeof characters;
 export type Place = keyof typeof places;
 export type Thing = keyof typeof things;
 export type Spot = keyof typeof spots;
-export type Adjective = (typeof adjectives)[number];
 
 const keysOf = <T extends object>(table: T): readonly (keyof T)[] => Object.keys(table) as (keyof T)[];
 

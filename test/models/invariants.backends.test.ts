@@ -145,6 +145,39 @@ describe("the trainer and a language model", () => {
     }
   });
 
+  it("weighs packed rows by the labels that count: the first of a text has nothing before it", async () => {
+    const { model, adapter, batch } = await open("llama");
+    // Every label is given, the first ones of texts too, as hand-made rows have them.
+    const texts = batch.tokens.map((tokens) => tokens.slice(0, 9));
+    const rows = texts.map((tokens) => ({ tokens, labels: tokens }));
+    const packed = [
+      { tokens: texts[0] as number[], labels: texts[0] as number[], starts: [0] },
+      { tokens: texts.slice(1).flat(), labels: texts.slice(1).flat(), starts: texts.slice(1).map((_, i) => i * 9) },
+    ];
+    const [apart, together] = [await evaluate(adapter, rows, { batchSize: 1 }), await evaluate(adapter, packed, { batchSize: 1 })];
+    expect(together.tokens).toBe(apart.tokens);
+    expect(together.loss).toEqual(closeLoss(apart.loss));
+    const nothing = [{ tokens: [1, 2, 3, 4], labels: [1, -100, 3, -100], starts: [0, 2] }];
+    await expect(train(adapter, nothing).finished).rejects.toMatchObject({ code: "DATA_BAD_ITEM" });
+    adapter.dispose();
+    model.dispose();
+  });
+
+  it("refuses data and options that cannot be meant, at once", async () => {
+    const { model, adapter } = await open("llama");
+    for (const data of [undefined, 5, null]) {
+      expect(() => train(adapter, data as never), String(data)).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+      await expect(evaluate(adapter, data as never), String(data)).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+      expect(() => train(adapter, [], { evaluate: { data: data as never } })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    }
+    const rows = [{ tokens: [1, 2], labels: [1, 2] }];
+    expect(() => train(adapter, rows, { count: () => 1 } as never)).toThrow(/count/);
+    await expect(evaluate(adapter, rows, { count: () => 1 } as never)).rejects.toThrow(/count/);
+    await expect(evaluate(adapter, rows, { keepBatches: true } as never)).rejects.toThrow(/keepBatches/);
+    adapter.dispose();
+    model.dispose();
+  });
+
   it("stops when patience is over, and can end with the best weights", async () => {
     const { model, adapter, batch } = await open("llama");
     const examples = batch.tokens.map((tokens, r) => ({ tokens, labels: batch.labels[r] as number[] }));

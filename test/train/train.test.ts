@@ -329,6 +329,15 @@ describe("evaluation", () => {
     net.dispose();
   });
 
+  it("cut short by maxSteps is at the fraction of the epoch that was trained", async () => {
+    const net = new Net().initialize(0);
+    const training = train(net, fresh([4, 4, 4, 4]), { loss: lossOf(net), maxSteps: 1, evaluate: { data: fresh([4]) } });
+    const epochs: number[] = [];
+    for await (const event of training) if (event.type === "step" || event.type === "eval") epochs.push(event.epoch);
+    expect(epochs).toEqual([0.25, 0.25]);
+    net.dispose();
+  });
+
   it("runs inside of training and names the best", async () => {
     const net = new Net().initialize(5);
     const seen: TrainingEvent[] = [];
@@ -350,7 +359,7 @@ describe("what a caller can get wrong", () => {
     const loss = lossOf(net);
     const attempt = (options: object) => () => train(net, data, { loss, ...options } as never);
     expect(attempt({ learningrate: 1 })).toThrow(
-      expect.objectContaining({ code: "UNKNOWN_OPTION", message: expect.stringContaining("learningRate") }),
+      expect.objectContaining({ code: "UNKNOWN_OPTION", message: expect.stringContaining("Did you mean learningRate?") }),
     );
     expect(attempt({ loss: undefined })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
     expect(attempt({ epochs: 0 })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
