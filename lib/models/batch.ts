@@ -2,6 +2,7 @@
 import { LowrankError } from "../native/errors.js";
 import { tensor } from "../tensor/create.js";
 import { ignoredLabel } from "../tensor/labels.js";
+import { attentionSpans } from "../tensor/spans.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ModelConfig } from "./config.js";
 
@@ -64,17 +65,6 @@ function textStarts(
   return begins;
 }
 
-/** Pairs [first, end): keys from the start of the text (or the window) up to the query itself. */
-function spansFrom(begins: Int32Array, length: number, window = length): Int32Array {
-  const spans = new Int32Array(2 * begins.length);
-  begins.forEach((begin, i) => {
-    const t = i % length;
-    spans[2 * i] = Math.max(begin, t - window + 1);
-    spans[2 * i + 1] = t + 1;
-  });
-  return spans;
-}
-
 /** Pads rows on the right to the longest. The tensors belong to the scope of the caller. `starts`: where texts begin in packed rows. */
 export function decoderBatch(
   what: string,
@@ -98,7 +88,12 @@ export function decoderBatch(
       shape,
     ),
     length,
-    spans: new Map([...new Set(windows)].map((window) => [window, tensor(spansFrom(begins, length, window), [...shape, 2])])),
+    spans: new Map(
+      [...new Set(windows)].map((window) => [
+        window,
+        tensor(attentionSpans(rows.length, length, length, { causal: true, window }, begins), [...shape, 2]),
+      ]),
+    ),
   };
 }
 

@@ -8,18 +8,26 @@ export interface SpanOptions {
   readonly window?: number | undefined;
 }
 
-/** Pairs [first, end) for `queries` queries over `keys` keys, the same for every row of a batch; row-major [batch, queries, 2]. */
-export function attentionSpans(batch: number, queries: number, keys: number, { causal = false, window }: SpanOptions = {}): Int32Array {
+/**
+ * Pairs [first, end) for `queries` queries over `keys` keys in each row of a batch; row-major [batch, queries, 2]. `begins` [batch, queries]:
+ * the first key of each query's own text, where a row holds several; default 0.
+ */
+export function attentionSpans(
+  batch: number,
+  queries: number,
+  keys: number,
+  { causal = false, window }: SpanOptions = {},
+  begins?: Int32Array,
+): Int32Array {
   if (window !== undefined && !(Number.isSafeInteger(window) && window > 0)) {
     throw new LowrankError("BAD_ARGUMENT", `attention: window is a positive number of keys, found ${String(window)}`, { actual: window });
   }
-  const row = new Int32Array(2 * queries);
-  for (let t = 0; t < queries; t++) {
-    const position = keys - queries + t;
-    row[2 * t] = window === undefined ? 0 : Math.max(0, position - window + 1);
-    row[2 * t + 1] = causal ? position + 1 : window === undefined ? keys : Math.min(keys, position + window);
+  const spans = new Int32Array(2 * batch * queries);
+  for (let query = 0; query < batch * queries; query++) {
+    const position = keys - queries + (query % queries);
+    const begin = begins?.[query] ?? 0;
+    spans[2 * query] = window === undefined ? begin : Math.max(begin, position - window + 1);
+    spans[2 * query + 1] = causal ? position + 1 : window === undefined ? keys : Math.min(keys, position + window);
   }
-  const spans = new Int32Array(batch * row.length);
-  for (let b = 0; b < batch; b++) spans.set(row, b * row.length);
   return spans;
 }
