@@ -100,6 +100,7 @@ describe("readIdxDataset refuses", () => {
     expect((await failure()).code).toBe("IO_NOT_REGULAR_FILE");
   });
 
+  // Windows has no FIFOs in its file system (and no mkfifo to make one).
   it.skipIf(process.platform === "win32")("a pipe, without waiting for a writer", async () => {
     execFileSync("mkfifo", [join(dir, "train-labels-idx1-ubyte")]);
     expect((await failure()).code).toBe("IO_NOT_REGULAR_FILE");

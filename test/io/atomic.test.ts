@@ -168,6 +168,7 @@ describe("writeAtomic", () => {
     await expect(writeAtomic(join(folder, "nowhere", "x.bin"), twoPieces)).rejects.toMatchObject({ code: "IO_NOT_FOUND" });
   });
 
+  // Modes and umask are POSIX; Windows has neither, and links only with a privilege.
   test.runIf(process.platform !== "win32")("a new file has the mode of the umask, an old one keeps its own, a link is replaced", async () => {
     const mode = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
     await writeFile(join(folder, "plain"), "");

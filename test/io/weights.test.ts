@@ -225,6 +225,7 @@ describe("one file", () => {
   });
 });
 
+// Windows makes links only with a privilege that a test cannot count on.
 describe.runIf(process.platform !== "win32")("X20: links", () => {
   const link = (target: string, at = join(folder, "model.safetensors")): Promise<void> => symlink(target, at);
   const opens = async (at = folder, options = {}): Promise<number[]> => {
