@@ -12,6 +12,7 @@ import { Slices, Work } from "./dataset-slices.js";
 import { type Example, ignoredLabel, renderExample } from "./example.js";
 import { JsonlFile, RowError } from "./jsonl-file.js";
 import { parseRow } from "./jsonl-row.js";
+import { rowErrorOf } from "./row-errors.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** So many rows are checked before `readExamples` resolves; in a file of no more, all. */
@@ -93,18 +94,6 @@ export async function readExamples(file: string, model: { readonly tokenizer: To
     throw error;
   }
 }
-
-/** Errors of `renderExample` for which the row is to blame. Others, a missing template for instance, would befall every row. */
-const rowCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "EXAMPLE_BAD_ROW",
-  "EXAMPLE_NO_ASSISTANT",
-  "EXAMPLE_NO_TRAINED_TOKEN",
-  "TEMPLATE_FAILED",
-  "TEMPLATE_RAISED",
-  "TEMPLATE_LIMIT",
-  "TEMPLATE_SPAN",
-  "TEXT_UNENCODABLE",
-]);
 
 /** Closes the files of datasets that nobody closed. */
 const forgotten = new FinalizationRegistry<JsonlFile>((file) => void file.close().catch(() => undefined));
@@ -272,9 +261,7 @@ class FileDataset implements Dataset {
     try {
       return { ...renderExample(row, this.tokenizer, this.rules), addedSpecial: !("messages" in row) };
     } catch (error) {
-      if (!(error instanceof LowrankError) || !rowCodes.has(error.code)) throw error;
-      const { file: _file, path: _path, ...details } = error.details;
-      throw new RowError(error.code, error.message, details, error);
+      throw rowErrorOf(error);
     }
   }
 

@@ -3,7 +3,7 @@ import { LowrankError } from "../native/errors.js";
 import { ignoredLabel } from "../tensor/labels.js";
 import type { ChatTemplateOptions, Message } from "./chat-template.js";
 import { assistantSpans, type Span } from "./spans.js";
-import type { Encoding, Tokenizer } from "./tokenizer.js";
+import { type Encoding, maxTextLength, type Tokenizer } from "./tokenizer.js";
 
 /** A conversation: the assistant's turns are trained. */
 export interface MessagesRow {
@@ -48,7 +48,7 @@ export { ignoredLabel };
  * post-processor. `prompt` + `completion` and `text`: one string with special tokens; EOS is appended unless it is there, and trained;
  * BOS is not.
  * @throws LowrankError EXAMPLE_BAD_ROW, EXAMPLE_NO_ASSISTANT, EXAMPLE_NO_TRAINED_TOKEN (none is left that has a token before it),
- * BAD_ARGUMENT, TEMPLATE_SPAN and as {@link Tokenizer.applyChatTemplate}
+ * DATA_ROW_TOO_LARGE, BAD_ARGUMENT, TEMPLATE_SPAN and as {@link Tokenizer.applyChatTemplate}
  */
 export function renderExample(row: TrainingRow, tokenizer: Tokenizer, options: ExampleOptions = {}): Example {
   const { maxLength = Number.POSITIVE_INFINITY } = options;
@@ -85,7 +85,7 @@ function renderMessages(row: MessagesRow, tokenizer: Tokenizer, options: Example
   const given = { ...(tools ? { tools } : {}), ...(templateArgs ? { templateArgs } : {}), ...(template ? { template } : {}), now };
   const render = (some: readonly Message[], addGenerationPrompt = false): string =>
     tokenizer.applyChatTemplate(some, { ...given, addGenerationPrompt });
-  const text = render(messages);
+  const text = checkedText(render(messages));
   if (!messages.some(({ role }: Message) => role === "assistant")) {
     const hint = "Add the answer that the model shall learn, or remove the row.";
     throw new LowrankError("EXAMPLE_NO_ASSISTANT", `The conversation has no assistant turn. ${hint}`, { actual: messages.length, hint });
@@ -101,7 +101,7 @@ function renderPlain(text: string, start: number, tokenizer: Tokenizer): Whole {
     const hint = "Name an eos_token in tokenizer_config.json.";
     throw new LowrankError("TOKENIZER_BAD_CONFIG", `The tokenizer has no end-of-text token, which rows of text need. ${hint}`, { hint });
   }
-  const encoding = tokenizer.encodeWithOffsets(text);
+  const encoding = tokenizer.encodeWithOffsets(checkedText(text));
   const spans: Span[] = start < text.length ? [[start, text.length]] : [];
   const trained = trainedTokens(encoding, spans);
   if (encoding.ids[0] === bosTokenId && trained.length > 0) trained[0] = false;
@@ -109,6 +109,14 @@ function renderPlain(text: string, start: number, tokenizer: Tokenizer): Whole {
   if (tokens.at(-1) !== eosTokenId) tokens.push(eosTokenId);
   trained[tokens.length - 1] = true;
   return { tokens, trained, text, spans };
+}
+
+/** @throws LowrankError DATA_ROW_TOO_LARGE */
+function checkedText(text: string): string {
+  if (text.length <= maxTextLength) return text;
+  const hint = "Split it into several rows.";
+  const problem = `The text of the row, as it is tokenized, has more than ${maxTextLength} characters. ${hint}`;
+  throw new LowrankError("DATA_ROW_TOO_LARGE", problem, { expected: maxTextLength, actual: text.length, hint });
 }
 
 /** For every token whether it lies between the first and the last that share a character with one span. Spans and tokens rise. */

@@ -5,9 +5,6 @@ import type { Message } from "./chat-template.js";
 import type { MessagesRow, TrainingRow } from "./example.js";
 import { RowError } from "./jsonl-file.js";
 
-/** Characters that the tokenizer takes at once. */
-export const maxCharacters = 2 ** 21;
-
 const rules: JsonRules = {
   path: "",
   codes: { syntax: "DATA_BAD_JSON", duplicate: "DATA_DUPLICATE_KEY", depth: "DATA_NESTING_TOO_DEEP", utf8: "DATA_ENCODING" },
@@ -20,7 +17,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * The row in the bytes of a line. Other fields than those of its form are left out; of several forms the first counts, in the order
  * `messages`, `prompt` and `completion`, `text`.
  * @throws RowError DATA_BAD_JSON, DATA_ENCODING, DATA_DUPLICATE_KEY, DATA_NESTING_TOO_DEEP, DATA_ROW_NOT_OBJECT, DATA_MISSING_FIELD,
- * DATA_BAD_FIELD, DATA_BAD_ROLE, DATA_ROW_TOO_LARGE
+ * DATA_BAD_FIELD, DATA_BAD_ROLE
  */
 export function parseRow(bytes: Buffer): TrainingRow {
   try {
@@ -36,11 +33,6 @@ export function parseRow(bytes: Buffer): TrainingRow {
   }
   const row = trainingRow(value as Fields);
   if ("messages" in row && /[0-9]{16}/.test(text)) refuseInexact(bytes);
-  if (textLength(row) > maxCharacters) {
-    const hint = "Split it into several rows.";
-    const problem = `the texts of the row have more than ${maxCharacters} characters. ${hint}`;
-    throw new RowError("DATA_ROW_TOO_LARGE", problem, { expected: maxCharacters, actual: textLength(row), hint });
-  }
   return row;
 }
 
@@ -178,11 +170,6 @@ function refuseInexact(bytes: Buffer): void {
     typeof value === "bigint" || (value !== null && typeof value === "object" && Object.values(value).some(has));
   const name = ["messages", "tools"].find((field) => has(row[field]));
   if (name !== undefined) throw badField(name, "integers of at most 2^53", undefined, "Write larger ones as strings.", "a larger one");
-}
-
-function textLength(row: TrainingRow): number {
-  if ("messages" in row) return row.messages.reduce((sum, { content }) => sum + (typeof content === "string" ? content.length : 0), 0);
-  return "text" in row ? row.text.length : row.prompt.length + row.completion.length;
 }
 
 function badField(name: string, expected: string, value: unknown, hint = "Correct the row, or remove it.", actual = kindOf(value)): RowError {

@@ -1,5 +1,4 @@
 /** @file What turns a word into tokens: byte-pair encoding, or a unigram model. */
-import { LowrankError, quoted } from "../native/errors.js";
 import { codePointLength } from "./aligned.js";
 import { BpeMerger } from "./bpe.js";
 import { UnigramSegmenter } from "./unigram.js";
@@ -12,7 +11,7 @@ export interface WordTokens {
 }
 
 export interface WordModel {
-  /** @throws LowrankError TEXT_UNENCODABLE when a character has no token and there is none for unknown ones */
+  /** @throws Unencodable */
   encode(word: string): WordTokens;
 }
 
@@ -78,7 +77,7 @@ class UnknownCharacters {
       for (const id of ids) tokens.add(id, from, to);
       return;
     }
-    if (this.unknownId === undefined) throw unencodable(text);
+    if (this.unknownId === undefined) throw new Unencodable(text, from);
     if (!(this.fuse && tokens.stretch(this.unknownId, from, to))) tokens.add(this.unknownId, from, to);
   }
 }
@@ -90,9 +89,15 @@ export function byteToken(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 }
 
-function unencodable(text: string): LowrankError {
-  const problem = `The text holds ${quoted(text)}, for which the tokenizer has no token, nor one for unknown characters.`;
-  return new LowrankError("TEXT_UNENCODABLE", `${problem} Remove it from the text.`, { actual: text });
+/** A character has no token, and there is none for unknown ones. */
+export class Unencodable extends Error {
+  constructor(
+    readonly text: string,
+    /** Its first unit in the word. */
+    readonly from: number,
+  ) {
+    super();
+  }
 }
 
 /** Words whose tokens are remembered, and the longest such word. */

@@ -141,9 +141,11 @@ function unusedCharacter(text: string): string {
   return "\u{f0000}";
 }
 
+export const spanRule =
+  "The assistant's contents could not be found in the rendered conversation: the template changes them in a way that is not known";
+
 function spanError(text: string, marked: string): LowrankError {
-  const rule = "The assistant's contents could not be found in the rendered conversation: the template changes them in a way that is not known";
-  const problem = `${rule}. Rendered: ${quoted(text)}; otherwise: ${quoted(marked)}.`;
+  const problem = `${spanRule}. Rendered: ${quoted(text)}; otherwise: ${quoted(marked)}.`;
   const hint = "Use another chat template, or rows of prompt and completion.";
   return new LowrankError("TEMPLATE_SPAN", `${problem} ${hint}`, { expected: marked, actual: text, hint });
 }

@@ -1,15 +1,18 @@
 /** @file The tokenizer of a model: text to token ids and back, and where each token stands in the text. */
-import { LowrankError } from "../native/errors.js";
+import { LowrankError, quoted } from "../native/errors.js";
 import { AddedTokenFinder } from "./added-tokens.js";
 import { Aligned } from "./aligned.js";
 import { type ChatTemplateOptions, type ChatTemplates, type Message, renderChat } from "./chat-template.js";
 import { createDecoder, type Decoder } from "./decoders.js";
-import { createModel, type WordModel } from "./model.js";
+import { createModel, Unencodable, type WordModel, type WordTokens } from "./model.js";
 import { createNormalizer, type Normalizer } from "./normalizers.js";
 import { readPostProcessor, type Surroundings } from "./post-processor.js";
 import { createPreTokenizer, type PreTokenizer } from "./pre-tokenizers.js";
 import type { TokenizerConfig } from "./tokenizer-config.js";
 import type { TokenizerJson } from "./tokenizer-json.js";
+
+/** UTF-16 units of one text. Regular expressions of JavaScript run out of their stack in runs of some 4 million. */
+export const maxTextLength = 2 ** 21;
 
 /** Token ids with the range of UTF-16 units `[starts[t], ends[t])` that each covers in the text. */
 export interface Encoding {
@@ -153,15 +156,19 @@ export class Tokenizer {
     return tokens;
   }
 
+  /** @throws LowrankError BAD_ARGUMENT */
+  private checked(text: string): string {
+    if (typeof text === "string" && text.length <= maxTextLength) return text.toWellFormed();
+    throw new LowrankError("BAD_ARGUMENT", `encode takes a text of at most ${maxTextLength} characters. Split it.`, { expected: maxTextLength });
+  }
+
   /** Calls `found` for every token in order; the places are computed when asked for. */
   private run(text: string, options: EncodeOptions, found: (id: number, start: () => number, end: () => number) => void): void {
-    if (typeof text !== "string" || text.length > maxUnits)
-      throw new LowrankError("BAD_ARGUMENT", `encode takes a text of at most ${maxUnits} characters. Split it.`, { expected: maxUnits });
-    const source = text.toWellFormed();
+    const source = this.checked(text);
     const added = (options.addSpecialTokens ?? true) ? this.surroundings : undefined;
     for (const id of added?.before ?? []) found(id, zero, zero);
     for (const { token, start, end } of this.rawTokens.split(source)) {
-      if (token === undefined) this.runSection(Aligned.ofSource(source, start, end), found);
+      if (token === undefined) this.runSection(source, start, end, found);
       else
         found(
           token.id,
@@ -173,7 +180,8 @@ export class Tokenizer {
     for (const id of added?.after ?? []) found(id, length, length);
   }
 
-  private runSection(section: Aligned, found: (id: number, start: () => number, end: () => number) => void): void {
+  private runSection(source: string, from: number, to: number, found: (id: number, start: () => number, end: () => number) => void): void {
+    const section = Aligned.ofSource(source, from, to);
     const piece = this.normalize === undefined ? section : this.normalize(section);
     for (const { token, start, end } of this.normalizedTokens.split(piece.text)) {
       if (token !== undefined) {
@@ -185,7 +193,7 @@ export class Tokenizer {
         continue;
       }
       for (const word of this.words(piece.slice(start, end))) {
-        const { ids, from, to } = this.model.encode(word.text);
+        const { ids, from, to } = this.tokensOfWord(word, source);
         for (let k = 0; k < ids.length; k++) {
           found(
             ids[k] as number,
@@ -194,6 +202,14 @@ export class Tokenizer {
           );
         }
       }
+    }
+  }
+
+  private tokensOfWord(word: Aligned, source: string): WordTokens {
+    try {
+      return this.model.encode(word.text);
+    } catch (error) {
+      throw error instanceof Unencodable ? unencodable(error.text, source, word.sourceStart(error.from)) : error;
     }
   }
 
@@ -212,5 +228,8 @@ export class Tokenizer {
 
 const zero = (): number => 0;
 
-/** Regular expressions of JavaScript run out of their stack in runs of some 4 million characters. */
-const maxUnits = 2 ** 21;
+function unencodable(character: string, source: string, unit: number): LowrankError {
+  const place = [...source.slice(0, unit)].length + 1;
+  const problem = `The text holds ${quoted(character)} (character ${place}), for which the tokenizer has no token, nor one for unknown characters.`;
+  return new LowrankError("TEXT_UNENCODABLE", `${problem} Remove it from the text.`, { actual: character, character: place });
+}

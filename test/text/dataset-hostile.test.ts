@@ -1,11 +1,12 @@
 /** @file Files that are no good JSONL: each ends in its own error with file, line and column, or is skipped and counted. */
 import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LowrankError } from "../../lib/native/errors.js";
-import { readExamples } from "../../lib/text/index.js";
+import { loadTokenizer, readExamples } from "../../lib/text/index.js";
 import { all, file, lines, temporaryFolder, tokenizerOf, withData, withTemplates } from "./dataset-kit.js";
 import { failureOf } from "./failure.js";
 
@@ -112,6 +113,13 @@ const rows: [name: string, row: string | Uint8Array | object, code: string, colu
   ["a number that would change", { messages: [user], tools: ["2^60"] }, "DATA_BAD_FIELD", 0, /integers of at most 2\^53/],
   ["no answer", messages(user), "EXAMPLE_NO_ASSISTANT", 0, /no assistant turn/],
   ["texts that are too long", { text: "a".repeat(2 ** 21 + 1) }, "DATA_ROW_TOO_LARGE", 0, /2097152 characters/],
+  [
+    "a rendering that is too long",
+    messages({ role: "user", content: "a".repeat(2 ** 20 - 5) }, { role: "assistant", content: "b".repeat(2 ** 20 - 5) }),
+    "DATA_ROW_TOO_LARGE",
+    0,
+    /2097152 characters/,
+  ],
   ["a row that is too long", { text: "a b", x: "a".repeat(2 ** 24) }, "DATA_ROW_TOO_LARGE", 0, /16777216 bytes/],
 ];
 
@@ -165,6 +173,28 @@ describe("rows", () => {
       const tokenizer = await withTemplates("gpt2-style", template);
       const failure = await failureOf(() => withData(row, { tokenizer }, () => undefined));
       expect(JSON.stringify(failure)).not.toContain("secret");
+    }
+  });
+
+  it("what the template and the tokenizer say of a row does not hold its text", async () => {
+    const changing = await withTemplates("gpt2-style", "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}");
+    const small = await loadTokenizer({
+      "tokenizer.json": JSON.stringify({ added_tokens: [], model: { type: "BPE", vocab: { a: 0, e: 1 }, merges: [] } }),
+      "tokenizer_config.json": JSON.stringify({ eos_token: "e" }),
+    });
+    const turns = JSON.stringify(messages(user, { role: "assistant", content: "secret" })).replace('"a"', '"secret"');
+    for (const [tokenizer, row, code, place] of [
+      [changing, turns, "TEMPLATE_SPAN", /Use another chat template/],
+      [small, '{"text":"aa\u{10FFFF}"}', "TEXT_UNENCODABLE", /character 3 of the text/],
+    ] as const) {
+      for (const onBadRow of ["error", "skip"] as const) {
+        const failure = await failureOf(() => withData(row, { tokenizer, onBadRow }, () => undefined));
+        expect(failure.code).toBe(onBadRow === "skip" ? "DATA_EMPTY" : code);
+        expect(failure.message).toMatch(place);
+        const everything = `${JSON.stringify(failure)} ${inspect(failure, { depth: 9 })}`;
+        expect(everything).not.toMatch(/secret/i);
+        expect(everything).not.toContain("\u{10FFFF}");
+      }
     }
   });
 
