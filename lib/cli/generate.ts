@@ -1,10 +1,10 @@
 /** @file lowrank generate. */
 import { addAbortSignal } from "node:stream";
-import { type CausalLm, type GenerateOptions, generate } from "../models/index.js";
+import { type GenerateOptions, generate } from "../models/index.js";
 import type { Message } from "../text/index.js";
 import { terminalText } from "./format.js";
 import type { Context } from "./run.js";
-import { openAdapter, openModel } from "./session.js";
+import { isChat, openAdapter, openModel } from "./session.js";
 import { UsageError } from "./usage.js";
 
 const names = ["temperature", "topK", "topP", "seed", "maxTokens", "stop"];
@@ -19,7 +19,7 @@ export async function generateCommand(context: Context): Promise<void> {
   try {
     const options: GenerateOptions = { ...args.pick(names), signal: interrupt.signal, onWarning: (message) => output.warn(message) };
     let answer = "";
-    for await (const piece of generate(model, promptOf(context, model, text), options)) {
+    for await (const piece of generate(model, promptOf(context, text, isChat(model, adapter)), options)) {
       answer += piece;
       output.event({ type: "text", text: piece });
       output.result(process.stdout.isTTY ? terminalText(piece) : piece);
@@ -31,10 +31,9 @@ export async function generateCommand(context: Context): Promise<void> {
   }
 }
 
-function promptOf({ args }: Context, model: CausalLm, text: string): string | Message[] {
+function promptOf({ args }: Context, text: string, asChat: boolean): string | Message[] {
   const system = args.text("system");
-  if (args.flag("raw")) return text;
-  if (system === undefined && !model.tokenizer.chatTemplates.has("default")) return text;
+  if (args.flag("raw") || (system === undefined && !asChat)) return text;
   return [...(system === undefined ? [] : [{ role: "system", content: system }]), { role: "user", content: text }];
 }
 

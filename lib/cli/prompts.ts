@@ -39,13 +39,12 @@ function questionOfMessages(messages: readonly Message[]): Question | undefined 
 export const questionsOfData = (file: string): Promise<Question[]> => read(file, shownRows, (line) => questionOf(parsed(line)));
 
 /**
- * The prompts of a file: rows as in the data (*.jsonl), else a prompt a line.
+ * The prompts of a file: rows as in the data (*.jsonl), else a prompt a line, which is a message of the user `asChat`.
  * @throws LowrankError DATA_BAD_FIELD for a line of *.jsonl that is no such row, DATA_EMPTY, IO_…
  */
-export async function questionsOfPrompts(file: string, model: CausalLm): Promise<Question[]> {
-  const isChat = model.hasTokenizer && model.tokenizer.chatTemplates.has("default");
+export async function questionsOfPrompts(file: string, asChat: boolean): Promise<Question[]> {
   const questions = await read(file, mostPrompts, (line, number) => {
-    if (!file.endsWith(".jsonl")) return { prompt: isChat ? [{ role: "user", content: line }] : line };
+    if (!file.endsWith(".jsonl")) return { prompt: asChat ? [{ role: "user", content: line }] : line };
     const question = questionOf(parsed(line));
     if (question !== undefined) return question;
     throw fileError("DATA_BAD_FIELD", file, `line ${number}: a prompt is a row with messages, or with prompt.`, { line: number });

@@ -73,6 +73,10 @@ export async function openData({ args, output, interrupt }: Context, model: Caus
   return data;
 }
 
+/** Whether messages can be rendered: by the template of the adapter, or by that of the model. */
+export const isChat = (model: CausalLm, adapter: Adapter | undefined): boolean =>
+  adapter?.chatTemplate !== undefined || (model.hasTokenizer && model.tokenizer.chatTemplates.has("default"));
+
 /** Rows are rendered by the model's template; an adapter that was trained with another one should hear another. */
 export function checkTemplate({ output }: Pick<Context, "output">, model: CausalLm, adapter: Adapter | undefined): void {
   const own = model.tokenizer.chatTemplates.get("default")?.text;

@@ -12,7 +12,7 @@ import { attachNames, kebab, trainNames } from "./options.js";
 import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
 import { type Answer, type History, trainingPage } from "./report-training.js";
 import type { Context } from "./run.js";
-import { checkTemplate, describeAdapter, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
+import { checkTemplate, describeAdapter, isChat, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
 
 interface Files {
@@ -80,7 +80,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   const history: History = { steps: [], evaluations: [], answers: [], seconds: 0 };
   // Made here, so that its options are checked before anything takes long; it starts when it is iterated.
   const training = train(adapter, data as never, optionsOf(context, evalData));
-  const questions = await questionsFor(context, model);
+  const questions = await questionsFor(context, isChat(model, adapter));
   for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
   if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
   interrupt.throwIfRequested();
@@ -174,9 +174,9 @@ async function evaluateAt(context: Context, adapter: Adapter, evalData: Dataset,
   output.event({ ...event });
 }
 
-function questionsFor({ args }: Context, model: CausalLm): Promise<Question[]> {
+function questionsFor({ args }: Context, asChat: boolean): Promise<Question[]> {
   const prompts = args.text("prompts");
-  if (prompts !== undefined) return questionsOfPrompts(prompts, model);
+  if (prompts !== undefined) return questionsOfPrompts(prompts, asChat);
   return args.has("html") ? questionsOfData(args.text("evalData") ?? args.required("data")) : Promise.resolve([]);
 }
 

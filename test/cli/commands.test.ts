@@ -82,6 +82,22 @@ describe("generate", () => {
     expect(adapted.stdout).toBe(`${await answer({ adapter: trained })}\n`);
   });
 
+  test("renders with the template of the adapter when the model has none", async () => {
+    const [bare, tuned] = [work.at("no-template"), work.at("own-template")];
+    cpSync(model, bare, { recursive: true });
+    cpSync(trained, tuned, { recursive: true });
+    rmSync(join(bare, "chat_template.jinja"));
+    writeFileSync(join(tuned, "chat_template.jinja"), "{{ messages[0].content }} sees");
+    const args = ["generate", "--model", bare, "--adapter", tuned, "--max-tokens", "12", "--temperature", "0", "--prompt", "The cat"];
+    const { stdout } = await cli(args);
+    using loaded = await loadModel(bare);
+    using on = await loadAdapter(loaded, tuned);
+    let text = "";
+    const prompt = [{ role: "user", content: "The cat" }];
+    for await (const piece of generate(loaded, prompt, { adapter: on, temperature: 0, maxTokens: 12 })) text += piece;
+    expect(stdout).toBe(`${text}\n`);
+  });
+
   test("is the same with the same seed, and ends with 130 when it is interrupted", async () => {
     const sampled = ["generate", "--model", model, "--prompt", "The cat", "--seed", "7", "--temperature", "1", "--max-tokens", "20"];
     let sent = false;
