@@ -2,9 +2,9 @@
 import type { CausalLm } from "../models/index.js";
 import type { Dataset } from "../text/index.js";
 import { type EvaluationResult, evaluate, type Trainable } from "../train/index.js";
+import type { Context } from "./context.js";
 import { countText, numberText } from "./format.js";
 import { Meter } from "./output.js";
-import type { Context } from "./run.js";
 import { checkTemplate, openAdapter, openData, openModel } from "./session.js";
 
 export async function evaluateCommand(context: Context): Promise<void> {

@@ -2,8 +2,8 @@
 import { addAbortSignal } from "node:stream";
 import { type GenerateOptions, generate } from "../models/index.js";
 import type { Message } from "../text/index.js";
+import type { Context } from "./context.js";
 import { terminalText } from "./format.js";
-import type { Context } from "./run.js";
 import { isChat, openAdapter, openModel } from "./session.js";
 import { UsageError } from "./usage.js";
 

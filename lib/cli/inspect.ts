@@ -4,10 +4,10 @@ import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { configFile } from "../lora/adapter-files.js";
 import { fileError } from "../native/errors.js";
+import type { Context } from "./context.js";
 import { adapterRows, inspectAdapter } from "./inspect-adapter.js";
 import { inspectModel, modelRows } from "./inspect-model.js";
 import { machine, machineRows } from "./machine.js";
-import type { Context } from "./run.js";
 import { holds } from "./session.js";
 import { UsageError } from "./usage.js";
 

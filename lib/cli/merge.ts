@@ -18,9 +18,9 @@ import { fileError, LowrankError, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 import { loadTokenizer } from "../text/index.js";
+import type { Context } from "./context.js";
 import { bytesText, plural } from "./format.js";
 import { Meter } from "./output.js";
-import type { Context } from "./run.js";
 import { holds, openAdapter, openModel, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
 

@@ -1,19 +1,13 @@
 /** @file Runs one command: arguments in, exit code out. */
 import { LowrankError, quoted, suggestion } from "../native/errors.js";
 import { packageVersion } from "../native/load.js";
+import type { Context } from "./context.js";
 import { commandHelp, programHelp } from "./help.js";
 import { Interrupt, interruptedCode } from "./interrupt.js";
 import { type CommandSpec, commands } from "./options.js";
 import { Output } from "./output.js";
-import { type Arguments, readArguments } from "./parse.js";
+import { readArguments } from "./parse.js";
 import { UsageError } from "./usage.js";
-
-/** What a command gets. */
-export interface Context {
-  readonly args: Arguments;
-  readonly output: Output;
-  readonly interrupt: Interrupt;
-}
 
 /** Loaded when needed: `--help` loads no engine. */
 const implementations: Readonly<Record<string, () => Promise<(context: Context) => Promise<void>>>> = {

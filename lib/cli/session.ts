@@ -8,10 +8,10 @@ import { type CausalLm, loadModel } from "../models/index.js";
 import { fileError, quoted } from "../native/errors.js";
 import { memory } from "../tensor/device.js";
 import { type Dataset, readExamples } from "../text/index.js";
+import type { Context } from "./context.js";
 import { bytesText, countText, plural } from "./format.js";
 import { rowNames } from "./options.js";
 import { Meter } from "./output.js";
-import type { Context } from "./run.js";
 import { UsageError } from "./usage.js";
 
 /** Loads the model of --model. */
@@ -114,7 +114,7 @@ export async function requireOut(folder: string, mayHold: "adapter" | "anything"
 }
 
 /** @throws LowrankError IO_ACCESS when nothing can be written at the path, or at the nearest folder above it that exists */
-export async function requireWritable(path: string): Promise<void> {
+async function requireWritable(path: string): Promise<void> {
   for (let at = resolve(path); ; at = dirname(at)) {
     try {
       await access(at, constants.W_OK);

@@ -6,12 +6,12 @@ import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
 import { type EvalEvent, type EvaluationPlan, type StepEvent, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
+import type { Context } from "./context.js";
 import { measured } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
 import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
 import { type Answer, type History, trainingPage } from "./report-training.js";
-import type { Context } from "./run.js";
 import { checkTemplate, describeAdapter, isChat, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
 
