@@ -83,7 +83,7 @@ Row adam_row(const KernelTable& t, int64_t n) {
   row.run = [=, &t]() {
     Context ctx = context;
     (void)memory;
-    In step;
+    InOut step;
     step.data = reinterpret_cast<std::byte*>(record.get()), step.rows = 1, step.cols = sizeof(StepRecord), step.ld = step.cols,
     step.dtype = DType::u8;
     t.adam(ctx, w->view<InOut>(), m->view<InOut>(), v->view<InOut>(), g->view<In>(), step, 0, true, 0.1f, 0.001f, 1e-8f);

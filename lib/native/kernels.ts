@@ -178,7 +178,7 @@ export interface Kernels {
   grad_squares(record: View | undefined, grads: View | undefined, base: number): void;
   /** grad_norm = sqrt(grad_squares) / gradient_divisor; clip_factor = min(1, max_grad_norm / (grad_norm + 1e-6)) / gradient_divisor (max_grad_norm 0: no clipping); a non-finite norm sets halted */
   step_gate(record: View | undefined): void;
-  /** On flat f32 buffers [1, n]; the first `decayed` elements take weight decay. g = clip_factor * grad. Nothing happens when record.halted. adam: as torch.optim.Adam (decoupled false: g += decay * w) and torch.optim.AdamW (decoupled true: w -= lr * decay * w). rate1 = 1 - beta1 and rate2 = 1 - beta2, rounded once: as floats, 1 - 0.999f is off by 1.3e-5. m += rate1 * (g - m);  v += rate2 * (g * g - v) */
+  /** On flat f32 buffers [1, n]; the first `decayed` elements take weight decay. g = clip_factor * grad. Nothing happens when record.halted; else the update is whole, whatever is aborted meanwhile, and record.steps_done = record.step + 1. adam: as torch.optim.Adam (decoupled false: g += decay * w) and torch.optim.AdamW (decoupled true: w -= lr * decay * w). rate1 = 1 - beta1 and rate2 = 1 - beta2, rounded once: as floats, 1 - 0.999f is off by 1.3e-5. m += rate1 * (g - m);  v += rate2 * (g * g - v) */
   adam(
     w: View | undefined,
     m: View | undefined,

@@ -28,6 +28,8 @@ export interface StepResults {
   readonly halted: boolean;
   /** Flat index of the first gradient that is not finite; -1: the loss itself, or none. */
   readonly firstBad: number;
+  /** `step` + 1 once the optimizer has changed the weights. */
+  readonly stepsDone: number;
 }
 
 const initial: StepSettings = {
@@ -99,6 +101,7 @@ export class StepRecord implements View {
       gradNorm: view.getFloat32(fieldOf("grad_norm").offset, true),
       halted: view.getInt32(fieldOf("halted").offset, true) !== 0,
       firstBad: view.getInt32(fieldOf("first_bad").offset, true),
+      stepsDone: view.getUint32(fieldOf("steps_done").offset, true),
     };
   }
 

@@ -246,7 +246,7 @@ class Run<T> {
     const tokens = group.some((batch) => batch.tokens !== undefined) ? group.reduce((sum, batch) => sum + (batch.tokens ?? 0), 0) : undefined;
     const started = performance.now();
     const settings = { seed, step, micro: 0, learningRate, weightDecay, maxGradNorm, gradientDivisor: weight, ...optimizer.corrections(step) };
-    const results = await engine().as(guard.owner, () => {
+    const results = await this.#resultsOf(guard, record, step, () => {
       try {
         guard.check();
         record.begin(settings);
@@ -273,6 +273,17 @@ class Run<T> {
       ...(tokens === undefined ? {} : { tokens, tokensPerSecond: tokens / seconds }),
       secondsLeft: this.#totalSteps === undefined ? undefined : (this.#seconds / (step + 1)) * (this.#totalSteps - step - 1),
     };
+  }
+
+  /** What a step wrote into the record. An update under way is finished when an abort comes: such a step counts, and the next one is refused. */
+  async #resultsOf(guard: Guard, record: StepRecord, step: number, run: () => Promise<StepResults>): Promise<StepResults> {
+    try {
+      return await engine().as(guard.owner, run);
+    } catch (error) {
+      const late = guard.stopped() ? await record.results() : undefined;
+      if (late?.stepsDone !== step + 1) throw error;
+      return late;
+    }
   }
 
   #submit(record: StepRecord, flat: FlatParameters, group: readonly Batch<T>[]): void {

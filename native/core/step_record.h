@@ -25,6 +25,7 @@ struct StepRecord {
   float grad_norm;      // norm of the divided gradient, before clipping; set by step_gate
   int32_t halted;       // 1 from the first non-finite loss or gradient on; the optimizer then changes nothing
   int32_t first_bad;    // flat index of the first non-finite gradient, or -1 (the loss itself, or none)
+  uint32_t steps_done;  // step + 1 once the optimizer has changed the weights
 };
 
 // name, C++ field, TypeScript type. The one list that the addon exports.
@@ -43,6 +44,7 @@ struct StepRecord {
   F(clip_factor, f32)                 \
   F(grad_norm, f32)                   \
   F(halted, i32)                      \
-  F(first_bad, i32)
+  F(first_bad, i32)                   \
+  F(steps_done, u32)
 
 }  // namespace lowrank

@@ -9,7 +9,6 @@ using namespace test;
 namespace {
 
 InOut writable(StepRecord& record) { return view_of<InOut>(reinterpret_cast<uint8_t*>(&record), 1, sizeof record); }
-In readable(const StepRecord& record) { return view_of<In>(reinterpret_cast<const uint8_t*>(&record), 1, sizeof record); }
 
 StepRecord fresh_record() {
   StepRecord record{};
@@ -56,11 +55,11 @@ AdamState adam_step(AdamState s, double gradient, const StepRecord& record, bool
 }
 
 void check_adam(const Setup& setup, int64_t n, int32_t decayed, bool decoupled) {
-  const StepRecord record = busy_record(4, kBeta1, kBeta2);
+  StepRecord record = busy_record(4, kBeta1, kBeta2);
   Matrix<float> w(setup, 1, n), m(setup, 1, n), v(setup, 1, n), g(setup, 1, n), w0(setup, 1, n), m0(setup, 1, n), v0(setup, 1, n);
   w.randomize(1), m.randomize(2, -0.1f, 0.1f), v.randomize(3, 0, 0.02f), g.randomize(4, -2, 2);
   w0.randomize(1), m0.randomize(2, -0.1f, 0.1f), v0.randomize(3, 0, 0.02f);
-  RUN_OK_K(setup, adam, w, m, v, g, readable(record), decayed, decoupled, kRate1, kRate2, kEps);
+  RUN_OK_K(setup, adam, w, m, v, g, writable(record), decayed, decoupled, kRate1, kRate2, kEps);
   Mat expected_w(1, n), expected_m(1, n), expected_v(1, n);
   for (int64_t i = 0; i < n; ++i) {
     const AdamState before{at(w0, i), at(m0, i), at(v0, i)}, after = adam_step(before, at(g, i), record, i < decayed, decoupled);
@@ -97,10 +96,10 @@ SgdState sgd_step(SgdState s, double gradient, const StepRecord& record, bool de
 
 void check_sgd(const Setup& setup, int64_t n, uint32_t step, float momentum, bool nesterov) {
   const auto decayed = static_cast<int32_t>(n / 2);
-  const StepRecord record = busy_record(step, kBeta1, kBeta2);
+  StepRecord record = busy_record(step, kBeta1, kBeta2);
   Matrix<float> w(setup, 1, n), buffer(setup, 1, n), g(setup, 1, n), w0(setup, 1, n), buffer0(setup, 1, n);
   w.randomize(1), buffer.randomize(2), g.randomize(3), w0.randomize(1), buffer0.randomize(2);
-  RUN_OK_K(setup, sgd, w, momentum != 0 ? InOut(buffer) : InOut{}, g, readable(record), decayed, momentum, nesterov);
+  RUN_OK_K(setup, sgd, w, momentum != 0 ? InOut(buffer) : InOut{}, g, writable(record), decayed, momentum, nesterov);
   Mat expected_w(1, n), expected_buffer(1, n);
   for (int64_t i = 0; i < n; ++i) {
     const SgdState before{at(w0, i), at(buffer0, i)};
@@ -139,7 +138,7 @@ TEST(training_adam_does_not_drift) {
         record.learning_rate = 1e-3f, record.weight_decay = 0.01f;
         g.randomize(step, -1, 2);
         Context context{pool_of(2), nullptr, nullptr};
-        setup.table->adam(context, w, m, v, g, readable(record), 20, decoupled, kRate1, kRate2, kEps);
+        setup.table->adam(context, w, m, v, g, writable(record), 20, decoupled, kRate1, kRate2, kEps);
         for (int64_t i = 0; i < n; ++i)
           exact[static_cast<size_t>(i)] = adam_step(exact[static_cast<size_t>(i)], at(g, i), record, i < 20, decoupled);
       }
@@ -169,28 +168,32 @@ TEST(training_update_changes_nothing_when_halted) {
     record.halted = 1;
     Matrix<float> w(setup, 1, 100), m(setup, 1, 100), v(setup, 1, 100), g(setup, 1, 100), before(setup, 1, 100);
     w.randomize(1), m.randomize(1), v.randomize(1), before.randomize(1), g.fill(NAN);
-    RUN_OK_K(setup, adam, w, m, v, g, readable(record), 50, true, kRate1, kRate2, kEps);
+    RUN_OK_K(setup, adam, w, m, v, g, writable(record), 50, true, kRate1, kRate2, kEps);
     CHECK(equal(w, before) && equal(m, before) && equal(v, before), setup.name());
-    RUN_OK_K(setup, sgd, w, m, g, readable(record), 50, 0.9f, false);
+    RUN_OK_K(setup, sgd, w, m, g, writable(record), 50, 0.9f, false);
     CHECK(equal(w, before) && equal(m, before), setup.name());
+    CHECK(record.steps_done == 0, setup.name());
   }
 }
 
 // An aborted owner's update still runs whole: half a step would be worse than none.
 TEST(training_update_runs_whole_when_cancelled) {
   const int64_t n = 100000;
-  const StepRecord record = busy_record(4, kBeta1, kBeta2);
   for (const Setup& setup : setups()) {
+    StepRecord record = busy_record(4, kBeta1, kBeta2);
     Matrix<float> w(setup, 1, n), m(setup, 1, n), v(setup, 1, n), g(setup, 1, n), w2(setup, 1, n), m2(setup, 1, n), v2(setup, 1, n);
     for (auto* x : {&w, &w2}) x->randomize(1);
     for (auto* x : {&m, &m2}) x->randomize(2);
     for (auto* x : {&v, &v2}) x->randomize(3, 0, 1);
     g.randomize(4);
-    CHECK(CANCELLED_K(setup, adam, w, m, v, g, readable(record), 50, true, kRate1, kRate2, kEps).ok(), setup.name());
-    RUN_OK_K(setup, adam, w2, m2, v2, g, readable(record), 50, true, kRate1, kRate2, kEps);
+    CHECK(CANCELLED_K(setup, adam, w, m, v, g, writable(record), 50, true, kRate1, kRate2, kEps).ok(), setup.name());
+    CHECK(record.steps_done == 5, setup.name());
+    record.steps_done = 0;
+    RUN_OK_K(setup, adam, w2, m2, v2, g, writable(record), 50, true, kRate1, kRate2, kEps);
     CHECK(equal(w, w2) && equal(m, m2) && equal(v, v2), setup.name());
-    CHECK(CANCELLED_K(setup, sgd, w, m, g, readable(record), 50, 0.9f, true).ok(), setup.name());
-    RUN_OK_K(setup, sgd, w2, m2, g, readable(record), 50, 0.9f, true);
+    CHECK(CANCELLED_K(setup, sgd, w, m, g, writable(record), 50, 0.9f, true).ok(), setup.name());
+    CHECK(record.steps_done == 5, setup.name());
+    RUN_OK_K(setup, sgd, w2, m2, g, writable(record), 50, 0.9f, true);
     CHECK(equal(w, w2) && equal(m, m2), setup.name());
   }
 }

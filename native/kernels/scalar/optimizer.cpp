@@ -27,8 +27,9 @@ struct Squares {
 
 /// body(i) for every element of an update, whatever the owner's abort flag says.
 template <class Body>
-Status update(Context& ctx, int64_t n, const Body& body) {
+Status update(Context& ctx, StepRecord& step, int64_t n, const Body& body) {
   Context whole{ctx.pool, nullptr, ctx.scratch};
+  step.steps_done = step.step + 1;
   return for_each_span(whole, 1, n, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(i);
   });
@@ -70,15 +71,15 @@ Status step_gate(Context&, InOut record) {
 
 // g = clip_factor grad (+ decay w, or decoupled w *= 1 - lr decay); m += rate1 (g - m); v += rate2 (g^2 - v);
 // w -= lr / bias_correction1 * m / (sqrt(v) / sqrt(bias_correction2) + eps)
-Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
-  const StepRecord& step = record_of(record);
+Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, InOut record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
+  StepRecord& step = record_of(record);
   if (step.halted) return {};
   const double rate = step.learning_rate, decay = step.weight_decay;
   const float step_size = static_cast<float>(rate / step.bias_correction1), root = std::sqrt(step.bias_correction2);
   const float lost = static_cast<float>(rate * decay), added = step.weight_decay;
   float *weights = w.row<float>(0), *first = m.row<float>(0), *second = v.row<float>(0);
   const float* gradients = grad.row<const float>(0);
-  return update(ctx, w.cols, [&](int64_t i) {
+  return update(ctx, step, w.cols, [&](int64_t i) {
     float g = step.clip_factor * gradients[i];
     // Not w *= 1 - lr decay: that factor, rounded, is off by the same 3e-8 in every step.
     if (i < decayed && decoupled) weights[i] -= lost * weights[i];
@@ -90,12 +91,12 @@ Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 dec
 }
 
 // g = clip_factor grad + decay w; buffer = momentum buffer + g (step 0: g); w -= lr (nesterov ? g + momentum buffer : buffer)
-Status sgd(Context& ctx, InOut w, InOut buffer, In grad, In record, i32 decayed, f32 momentum, bool nesterov) {
-  const StepRecord& step = record_of(record);
+Status sgd(Context& ctx, InOut w, InOut buffer, In grad, InOut record, i32 decayed, f32 momentum, bool nesterov) {
+  StepRecord& step = record_of(record);
   if (step.halted) return {};
   float *weights = w.row<float>(0), *velocity = buffer ? buffer.row<float>(0) : nullptr;
   const float* gradients = grad.row<const float>(0);
-  return update(ctx, w.cols, [&](int64_t i) {
+  return update(ctx, step, w.cols, [&](int64_t i) {
     float g = step.clip_factor * gradients[i];
     if (i < decayed) g += step.weight_decay * weights[i];
     if (velocity) {

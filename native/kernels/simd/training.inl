@@ -55,8 +55,9 @@ Status grad_squares(Context& ctx, InOut record, In grads, u64 base) {
 
 /// body(begin, end) over [0, n), cut at `decayed`, whatever the owner's abort flag says.
 template <class Body>
-Status update(Context& ctx, int64_t n, int64_t decayed, const Body& body) {
+Status update(Context& ctx, StepRecord& step, int64_t n, int64_t decayed, const Body& body) {
   Context whole{ctx.pool, nullptr, ctx.scratch};
+  step.steps_done = step.step + 1;
   const auto span = [&](int64_t, int64_t begin, int64_t end) {
     const int64_t cut = clamp(decayed, begin, end);
     if (begin < cut) body(begin, cut, true);
@@ -99,8 +100,8 @@ void adam_span(const AdamStep& s, int64_t begin, int64_t end, bool decays) {
   if (i < end) adam_vector(s, i, end - i, decays);
 }
 
-Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
-  const StepRecord& step = *reinterpret_cast<const StepRecord*>(record.data);
+Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, InOut record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
+  StepRecord& step = *reinterpret_cast<StepRecord*>(record.data);
   if (step.halted) return {};
   const double rate = step.learning_rate, decay = step.weight_decay;
   AdamStep s;
@@ -108,7 +109,7 @@ Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, In record, i32 dec
   s.clip = step.clip_factor, s.decay = step.weight_decay, s.rate1 = rate1, s.rate2 = rate2, s.eps = eps, s.decoupled = decoupled;
   s.step_size = static_cast<float>(rate / step.bias_correction1), s.lost = static_cast<float>(rate * decay);
   s.root = sqrtf(step.bias_correction2);
-  return update(ctx, w.cols, decayed, [&](int64_t begin, int64_t end, bool decays) { adam_span(s, begin, end, decays); });
+  return update(ctx, step, w.cols, decayed, [&](int64_t begin, int64_t end, bool decays) { adam_span(s, begin, end, decays); });
 }
 
 struct SgdStep {
@@ -133,12 +134,12 @@ void sgd_span(const SgdStep& s, int64_t begin, int64_t end, bool decays) {
   for (int64_t i = begin; i < end; i += kWidth) sgd_vector(s, i, lesser(kWidth, end - i), decays);
 }
 
-Status sgd(Context& ctx, InOut w, InOut buffer, In grad, In record, i32 decayed, f32 momentum, bool nesterov) {
-  const StepRecord& step = *reinterpret_cast<const StepRecord*>(record.data);
+Status sgd(Context& ctx, InOut w, InOut buffer, In grad, InOut record, i32 decayed, f32 momentum, bool nesterov) {
+  StepRecord& step = *reinterpret_cast<StepRecord*>(record.data);
   if (step.halted) return {};
   SgdStep s;
   s.w = w.row<float>(0), s.buffer = buffer ? buffer.row<float>(0) : nullptr, s.grad = grad.row<const float>(0);
   s.clip = step.clip_factor, s.rate = step.learning_rate, s.decay = step.weight_decay, s.momentum = momentum;
   s.first = step.step == 0, s.nesterov = nesterov;
-  return update(ctx, w.cols, decayed, [&](int64_t begin, int64_t end, bool decays) { sgd_span(s, begin, end, decays); });
+  return update(ctx, step, w.cols, decayed, [&](int64_t begin, int64_t end, bool decays) { sgd_span(s, begin, end, decays); });
 }
