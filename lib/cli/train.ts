@@ -78,14 +78,14 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
   const history: History = { steps: [], evaluations: [], answers: [], seconds: 0 };
-  // Made here, so that its options are checked before anything takes long; it starts when it is iterated.
-  const training = train(adapter, data as never, optionsOf(context, evalData));
   const questions = await questionsFor(context, isChat(model, adapter));
   for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
   if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
   interrupt.throwIfRequested();
 
-  const steps = await trainAndSave(context, adapter, data, training, history);
+  // Not before the answers: from here on the adapter has the template of the data.
+  const training = train(adapter, data as never, optionsOf(context, evalData));
+  const steps = await trainAndSave(context, adapter, training, history);
   if (!interrupt.requested && evalData !== undefined && history.evaluations.at(-1)?.step !== steps) {
     await evaluateAt(context, adapter, evalData, history, "after the training");
   }
@@ -114,7 +114,7 @@ function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined):
  * Trains, and saves what is complete: also when SIGINT came, or the training failed after some steps.
  * @returns the steps done
  */
-async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, training: Training<never>, history: History): Promise<number> {
+async function trainAndSave(context: Context, adapter: Adapter, training: Training<never>, history: History): Promise<number> {
   const { args, output, interrupt } = context;
   const evalEvery = args.number("evalEvery");
   let failure: unknown;
@@ -139,7 +139,7 @@ async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, t
   } finally {
     interrupt.gentle = false;
   }
-  if (steps > 0) await save(context, adapter, data, steps, failure === undefined);
+  if (steps > 0) await save(context, adapter, steps, failure === undefined);
   else if (interrupt.requested) output.note("Interrupted before the first step was complete: nothing is saved.");
   if (failure !== undefined) throw failure;
   return steps;
@@ -148,9 +148,8 @@ async function trainAndSave(context: Context, adapter: Adapter, data: Dataset, t
 const isEvaluatedAfter = ({ step, totalSteps, epoch }: StepEvent, every: number | undefined): boolean =>
   every === undefined ? step === totalSteps || Math.abs(epoch - Math.round(epoch)) < 1e-9 : step % every === 0;
 
-async function save({ args, output, interrupt }: Context, adapter: Adapter, data: Dataset, steps: number, isComplete: boolean): Promise<void> {
+async function save({ args, output, interrupt }: Context, adapter: Adapter, steps: number, isComplete: boolean): Promise<void> {
   const out = args.required("out");
-  adapter.chatTemplate = data.template;
   const why = interrupt.requested ? "Interrupted: t" : isComplete ? "T" : "The training failed: t";
   if (interrupt.requested) output.event({ type: "interrupted", step: steps });
   try {

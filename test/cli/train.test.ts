@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadAdapter } from "../../lib/lora/index.js";
 import { loadModel } from "../../lib/models/index.js";
 import { readExamples } from "../../lib/text/index.js";
 import { evaluate } from "../../lib/train/index.js";
-import { adapter, cli, type Event, events, eventsOf, model, of, workFolder } from "./cli.js";
+import { adapter, cli, type Event, events, eventsOf, model, of, trained, workFolder } from "./cli.js";
 
 const work = workFolder();
 const base = ["train", "--model", model, "--data", work.data];
@@ -62,6 +62,29 @@ describe("train --json", () => {
     const all = await events([...base, ...fast, "--out", out, "--adapter", out]);
     expect(last(all, "adapter")).toMatchObject({ rank: 4, name: "continued" });
     expect(last(all, "step")["loss"]).toBeLessThan(1);
+  });
+
+  test("keeps the template that an adapter carries where the data have none", async () => {
+    const [bare, tuned, rows, out] = [work.at("bare"), work.at("own-template"), work.at("plain.jsonl"), work.at("still-templated")];
+    cpSync(model, bare, { recursive: true });
+    rmSync(join(bare, "chat_template.jinja"));
+    cpSync(trained, tuned, { recursive: true });
+    writeFileSync(join(tuned, "chat_template.jinja"), "{{ messages[0].content }} sees");
+    writeFileSync(rows, `${JSON.stringify({ prompt: "The cat ", completion: "sees." })}\n`);
+    await events(["train", "--model", bare, "--data", rows, "--adapter", tuned, "--out", out, "--max-steps", "1"]);
+    expect(readFileSync(join(out, "chat_template.jinja"), "utf8")).toBe("{{ messages[0].content }} sees");
+  });
+
+  test("answers before the training as the adapter was until then", async () => {
+    const [tuned, prompts] = [work.at("before-template"), work.at("one-prompt.txt")];
+    cpSync(trained, tuned, { recursive: true });
+    writeFileSync(join(tuned, "chat_template.jinja"), "{{ messages[0].content }} sees");
+    writeFileSync(prompts, "The cat\n");
+    const [before, all] = await Promise.all([
+      events(["generate", "--model", model, "--adapter", tuned, "--prompt", "The cat", "--temperature", "0", "--max-tokens", "8"]),
+      events([...base, "--adapter", tuned, "--out", work.at("after"), "--max-steps", "1", "--prompts", prompts, "--max-tokens", "8"]),
+    ]);
+    expect(last(all, "answer")["before"]).toBe(last(before, "done")["text"]);
   });
 
   test("keeps the best, stops when patience is over, packs, trains singular values", async () => {
