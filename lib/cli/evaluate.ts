@@ -1,7 +1,7 @@
 /** @file lowrank eval. */
 import type { CausalLm } from "../models/index.js";
-import type { Dataset } from "../text/index.js";
-import { type EvaluationResult, evaluate, type Trainable } from "../train/index.js";
+import type { Dataset, DatasetItem } from "../text/index.js";
+import { type EvaluationResult, evaluate, type IndexedData, type Trainable } from "../train/index.js";
 import type { Context } from "./context.js";
 import { countText, numberText } from "./format.js";
 import { Meter } from "./output.js";
@@ -23,19 +23,24 @@ export async function evaluateCommand(context: Context): Promise<void> {
   }
 }
 
-/** Evaluates, and shows how far it is. */
-export async function measured({ args, output, interrupt }: Context, target: Trainable | CausalLm, data: Dataset): Promise<EvaluationResult> {
-  const meter = new Meter(output.err, "evaluating");
-  let read = 0;
-  const counted = {
+/** The rows of a dataset; `onRead` is called before one is read, with how many were before it. */
+export function watched(data: Dataset, onRead: (count: number) => void): IndexedData<DatasetItem> {
+  let count = 0;
+  return {
     length: data.length,
-    at: (i: number) => {
-      meter.update(read++, data.length);
+    at: (i) => {
+      onRead(count++);
       return data.at(i);
     },
   };
+}
+
+/** Evaluates, and shows how far it is. */
+export async function measured({ args, output, interrupt }: Context, target: Trainable | CausalLm, data: Dataset): Promise<EvaluationResult> {
+  const meter = new Meter(output.err, "evaluating");
+  const rows = watched(data, (count) => meter.update(count, data.length));
   try {
-    return await evaluate(target, counted, { ...args.pick(["batchSize"]), signal: interrupt.signal });
+    return await evaluate(target, rows, { ...args.pick(["batchSize"]), signal: interrupt.signal });
   } finally {
     meter.end();
   }

@@ -23,8 +23,9 @@ export interface Answer extends Question {
 export interface History {
   readonly steps: StepEvent[];
   readonly evaluations: EvalEvent[];
+  /** The evaluation of the values that the training ended with, where those are not simply the last ones. */
+  kept: EvalEvent | undefined;
   answers: Answer[];
-  seconds: number;
 }
 
 export interface Trained {
@@ -57,20 +58,22 @@ export function trainingPage({ args, model, adapter, files, history }: Trained):
   });
 }
 
-function factsOf({ steps, evaluations, seconds }: History): Fact[] {
-  const [first, last, before, after] = [steps[0], steps.at(-1), evaluations[0], evaluations.at(-1)];
-  const tokens = steps.reduce((sum, step) => sum + (step.tokens ?? 0), 0);
-  const best = evaluations.reduce((found, event) => (event.loss < (found?.loss ?? Number.POSITIVE_INFINITY) ? event : found), before);
+function factsOf({ steps, evaluations, kept }: History): Fact[] {
+  const [first, last, before, after] = [steps[0], steps.at(-1), evaluations[0], kept ?? evaluations.at(-1)];
+  const sumOf = (value: (step: StepEvent) => number): number => steps.reduce((sum, step) => sum + value(step), 0);
+  const seconds = sumOf(({ examples, examplesPerSecond }) => examples / examplesPerSecond);
+  const lowest = Math.min(...evaluations.map(({ loss }) => loss).filter(Number.isFinite));
+  const ended = kept === undefined || kept.step === last?.step ? "" : `; the values after step ${kept.step} are kept`;
   return [
     { label: "Training loss", value: numberText(last?.loss), note: `${numberText(first?.loss)} at the first step` },
     ...(before === undefined || after === undefined
       ? []
       : [
-          { label: "Evaluation loss", value: numberText(after.loss), note: `${numberText(before.loss)} before; lowest ${numberText(best?.loss)}` },
+          { label: "Evaluation loss", value: numberText(after.loss), note: `${numberText(before.loss)} before; lowest ${numberText(lowest)}` },
           { label: "Perplexity", value: numberText(after.perplexity), note: `${numberText(before.perplexity)} before` },
         ]),
-    { label: "Steps", value: countText(last?.step ?? 0), note: `${numberText(last?.epoch ?? 0)} epochs` },
-    { label: "Time", value: secondsText(seconds), note: `${countText(tokens / seconds)} tokens/s` },
+    { label: "Steps", value: countText(last?.step ?? 0), note: `${numberText(last?.epoch ?? 0)} epochs${ended}` },
+    { label: "Time of the steps", value: secondsText(seconds), note: `${countText(sumOf(({ tokens = 0 }) => tokens) / seconds)} tokens/s` },
   ];
 }
 

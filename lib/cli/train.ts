@@ -5,9 +5,9 @@ import { type Adapter, type AdapterConfig, type AttachOptions, attach } from "..
 import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
-import { type EvalEvent, type EvaluationPlan, type StepEvent, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
+import { type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
 import type { Context } from "./context.js";
-import { measured } from "./evaluate.js";
+import { measured, watched } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
 import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
@@ -77,7 +77,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   output.note(`${sample}\n`);
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
-  const history: History = { steps: [], evaluations: [], answers: [], seconds: 0 };
+  const history: History = { steps: [], evaluations: [], kept: undefined, answers: [] };
   const questions = await questionsFor(context, isChat(model, adapter));
   for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
   if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
@@ -86,9 +86,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   // Not before the answers: from here on the adapter has the template of the data.
   const training = train(adapter, data as never, optionsOf(context, evalData));
   const steps = await trainAndSave(context, adapter, training, history);
-  if (!interrupt.requested && evalData !== undefined && history.evaluations.at(-1)?.step !== steps) {
-    await evaluateAt(context, adapter, evalData, history, "after the training");
-  }
+  if (!interrupt.requested && evalData !== undefined) await evaluateSaved(context, adapter, evalData, history, steps);
   if (!interrupt.requested) {
     const answered: Answer[] = [];
     for (const given of history.answers) answered.push({ ...given, after: await answer(context, model, given) });
@@ -106,7 +104,9 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
 function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined): TrainOptions<never> {
   const { evalEvery: every, patience, keepBest } = args.pick(["evalEvery", "patience", "keepBest"]);
   const given = Object.entries({ every, patience, keepBest }).filter(([, value]) => value !== undefined);
-  const evaluate = evalData === undefined ? {} : { evaluate: { data: evalData, ...Object.fromEntries(given) } as unknown as EvaluationPlan<never> };
+  // Rows for evaluation are read by evaluations only: they change nothing, so that SIGINT may stop them anywhere.
+  const rows = evalData === undefined ? undefined : watched(evalData, () => interrupt.endGentle());
+  const evaluate = rows === undefined ? {} : { evaluate: { data: rows, ...Object.fromEntries(given) } as unknown as EvaluationPlan<never> };
   return { ...args.pick(trainNames), ...evaluate, signal: interrupt.signal };
 }
 
@@ -116,39 +116,33 @@ function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined):
  */
 async function trainAndSave(context: Context, adapter: Adapter, training: Training<never>, history: History): Promise<number> {
   const { args, output, interrupt } = context;
-  const evalEvery = args.number("evalEvery");
   let failure: unknown;
   let steps = 0;
   try {
-    interrupt.gentle = true;
+    interrupt.beginGentle(); // a step must be complete
     for await (const event of showProgress(training, { stream: output.err })) {
       output.event({ ...event });
-      if (event.type === "done") history.seconds = event.seconds;
+      if (event.type === "done" && args.flag("keepBest")) history.kept = history.evaluations.findLast(({ step }) => step === event.best?.step);
       if (event.type === "eval") history.evaluations.push(event);
       if (event.type === "step") {
         steps = event.step;
         history.steps.push(event);
-        history.seconds += event.examples / event.examplesPerSecond;
       }
       if (interrupt.requested) break;
-      // An evaluation changes nothing, so it may be stopped anywhere; a step must be complete.
-      interrupt.gentle = !(event.type === "step" && args.has("evalData") && isEvaluatedAfter(event, evalEvery));
+      interrupt.beginGentle();
     }
   } catch (error) {
     if (!(interrupt.requested && error instanceof LowrankError && error.code === "ABORTED")) failure = error;
   } finally {
-    interrupt.gentle = false;
+    interrupt.endGentle();
   }
-  if (steps > 0) await save(context, adapter, steps, failure === undefined);
+  if (steps > 0) await save(context, adapter, steps, history.kept?.step ?? steps, failure === undefined);
   else if (interrupt.requested) output.note("Interrupted before the first step was complete: nothing is saved.");
   if (failure !== undefined) throw failure;
   return steps;
 }
 
-const isEvaluatedAfter = ({ step, totalSteps, epoch }: StepEvent, every: number | undefined): boolean =>
-  every === undefined ? step === totalSteps || Math.abs(epoch - Math.round(epoch)) < 1e-9 : step % every === 0;
-
-async function save({ args, output, interrupt }: Context, adapter: Adapter, steps: number, isComplete: boolean): Promise<void> {
+async function save({ args, output, interrupt }: Context, adapter: Adapter, steps: number, kept: number, isComplete: boolean): Promise<void> {
   const out = args.required("out");
   const why = interrupt.requested ? "Interrupted: t" : isComplete ? "T" : "The training failed: t";
   if (interrupt.requested) output.event({ type: "interrupted", step: steps });
@@ -158,18 +152,30 @@ async function save({ args, output, interrupt }: Context, adapter: Adapter, step
     if (isComplete) throw error;
     return; // the failure of the training is what must be heard of
   }
-  output.note(`${why}he adapter after ${plural(steps, "step")} is in ${out}`);
+  output.note(`${why}he adapter after ${plural(steps, "step")}${kept === steps ? "" : `, with the values after step ${kept},`} is in ${out}`);
   output.event({ type: "saved", folder: out, steps, complete: isComplete && !interrupt.requested });
 }
 
+/** The last evaluation is that of the values that were saved. */
+async function evaluateSaved(context: Context, adapter: Adapter, evalData: Dataset, history: History, steps: number): Promise<void> {
+  const { evaluations, kept } = history;
+  const last = evaluations.at(-1);
+  if (last?.step === (kept?.step ?? steps)) return;
+  if (kept === undefined) return evaluateAt(context, adapter, evalData, history, "after the training");
+  tellEvaluation(context, kept, "of the values that are kept");
+}
+
 async function evaluateAt(context: Context, adapter: Adapter, evalData: Dataset, history: History, when: string): Promise<void> {
-  const { output } = context;
   const result = await measured(context, adapter, evalData);
   const last = history.steps.at(-1);
   const best = history.evaluations.every(({ loss }) => result.loss < loss);
   const event: EvalEvent = { type: "eval", step: last?.step ?? 0, epoch: last?.epoch ?? 0, ...result, best };
   history.evaluations.push(event);
-  output.note(`evaluation ${when}: loss ${numberText(result.loss)}, perplexity ${numberText(result.perplexity)}`);
+  tellEvaluation(context, event, when);
+}
+
+function tellEvaluation({ output }: Context, event: EvalEvent, when: string): void {
+  output.note(`evaluation ${when}: loss ${numberText(event.loss)}, perplexity ${numberText(event.perplexity)}`);
   output.event({ ...event });
 }
 

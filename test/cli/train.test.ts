@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { numberText } from "../../lib/cli/format.js";
 import { loadAdapter } from "../../lib/lora/index.js";
 import { loadModel } from "../../lib/models/index.js";
 import { readExamples } from "../../lib/text/index.js";
@@ -88,7 +89,8 @@ describe("train --json", () => {
   });
 
   test("keeps the best, stops when patience is over, packs, trains singular values", async () => {
-    const evaluated = ["--eval-data", work.held, "--eval-every", "2", "--keep-best", "--patience", "2"];
+    const html = work.at("best.html");
+    const evaluated = ["--eval-data", work.held, "--eval-every", "2", "--keep-best", "--patience", "2", "--html", html, "--max-tokens", "1"];
     const [best, packed, sigma] = await Promise.all([
       events([...base, "--out", work.at("best"), "--epochs", "60", "--batch-size", "2", "--learning-rate", "0.3", ...evaluated]),
       events([...base, "--out", work.at("packed"), "--packing", "--max-length", "200", "--max-steps", "2"]),
@@ -98,6 +100,14 @@ describe("train --json", () => {
     expect(last(best, "done")["steps"]).toBeLessThan(180);
     const lowest = Math.min(...losses.map(({ loss }) => loss as number));
     expect(await lossOf(work.at("best"), work.held)).toBeCloseTo(lowest, 5);
+    // The last evaluation, and the page, are those of the values that were kept; the steps after them are on the page's curves only.
+    const kept = last(best, "eval") as unknown as { loss: number; step: number; perplexity: number };
+    expect(kept.loss).toBe(lowest);
+    expect(kept.step).toBeLessThan(last(best, "done")["steps"] as number);
+    const page = readFileSync(html, "utf8");
+    expect(page).toContain(`<dt>Evaluation loss</dt><dd>${numberText(lowest)}</dd>`);
+    expect(page).toContain(`<dt>Perplexity</dt><dd>${numberText(kept.perplexity)}</dd>`);
+    expect(page).toContain(`the values after step ${kept.step} are kept`);
     expect(of(packed, "data")[0]).toMatchObject({ examples: 6, rows: expect.toSatisfy((rows: number) => rows < 6) });
     expect(last(sigma, "adapter")).toMatchObject({ method: "sigma", rank: 8 });
   });
@@ -171,6 +181,22 @@ describe("SIGINT", () => {
     ]);
     expect(stderr).toContain(`Interrupted: the adapter after ${step.toLocaleString("en-US")} steps is in ${out}`);
     expect(Number.isFinite(await lossOf(out, work.data))).toBe(true);
+  });
+
+  test("in an evaluation ends it, and saves what was trained until then", async () => {
+    const [out, many] = [work.at("interrupted-evaluation"), work.at("many-held.jsonl")];
+    writeFileSync(many, readFileSync(work.held, "utf8").repeat(500));
+    let sent = false;
+    const args = [...base, "--eval-data", many, "--eval-every", "2", "--out", out, "--max-steps", "4", "--json"];
+    const { code, stdout } = await cli(args, {
+      onOutput: (child, text) => {
+        if (!sent && text.includes('"type":"step","step":2')) sent = child.kill("SIGINT");
+      },
+    });
+    expect(code).toBe(130);
+    const all = eventsOf(stdout);
+    expect(of(all, "eval").map(({ step }) => step)).toEqual([0]);
+    expect(last(all, "saved")).toMatchObject({ steps: 2, complete: false });
   });
 
   test("before the first step ends at once, with nothing saved", async () => {
