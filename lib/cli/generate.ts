@@ -3,7 +3,6 @@ import { addAbortSignal } from "node:stream";
 import { type GenerateOptions, generate } from "../models/index.js";
 import type { Message } from "../text/index.js";
 import type { Context } from "./context.js";
-import { terminalText } from "./format.js";
 import { isChat, openAdapter, openModel } from "./session.js";
 import { UsageError } from "./usage.js";
 
@@ -22,7 +21,7 @@ export async function generateCommand(context: Context): Promise<void> {
     for await (const piece of generate(model, promptOf(context, text, isChat(model, adapter)), options)) {
       answer += piece;
       output.event({ type: "text", text: piece });
-      output.result(process.stdout.isTTY ? terminalText(piece) : piece);
+      output.result(piece);
     }
     output.result("\n");
     output.event({ type: "done", text: answer });

@@ -1,5 +1,6 @@
 /** @file Where the words of a command go: results and JSON events to standard output, everything else to standard error. */
 import type { ProgressStream } from "../train/index.js";
+import { terminalText } from "./format.js";
 
 export class Output {
   constructor(
@@ -15,12 +16,12 @@ export class Output {
 
   /** What the command was called for, without --json. */
   result(text: string): void {
-    if (!this.json) this.out.write(text);
+    if (!this.json) this.out.write(shown(text, this.out));
   }
 
   /** A line for people, always. */
   note(text: string): void {
-    this.err.write(`${text}\n`);
+    this.err.write(`${shown(text, this.err)}\n`);
   }
 
   warn(message: string): void {
@@ -35,6 +36,9 @@ export class Output {
     this.result(`${title}\n${lines.join("")}`);
   }
 }
+
+/** Models and files say anything: a terminal gets no control characters of theirs. Everything else gets the text as it is. */
+const shown = (text: string, { isTTY }: ProgressStream): string => (isTTY === true ? terminalText(text) : text);
 
 /** How far some work has come: a line that changes on a terminal, elsewhere a line every 5 seconds. */
 export class Meter {

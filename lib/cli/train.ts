@@ -74,7 +74,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   const { args, output, interrupt } = context;
   const { data, evalData } = files;
   const sample = await data.sample(0, { color: process.stderr.isTTY === true && !process.env["NO_COLOR"] });
-  output.note(`${sample}\n`);
+  output.err.write(`${sample}\n\n`);
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
   const history: History = { steps: [], evaluations: [], kept: undefined, answers: [] };

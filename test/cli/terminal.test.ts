@@ -1,0 +1,53 @@
+import { writeFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import type { Context } from "../../lib/cli/context.js";
+import { generateCommand } from "../../lib/cli/generate.js";
+import { Interrupt } from "../../lib/cli/interrupt.js";
+import { commands } from "../../lib/cli/options.js";
+import { Output } from "../../lib/cli/output.js";
+import { type Arguments, readArguments } from "../../lib/cli/parse.js";
+import { trainCommand } from "../../lib/cli/train.js";
+import { model, trained, workFolder } from "./cli.js";
+
+const work = workFolder();
+
+/** What a command writes when standard output is a terminal, or not. */
+async function written(run: (context: Context) => Promise<void>, args: readonly string[], isTTY: boolean): Promise<string> {
+  let text = "";
+  const out = { isTTY, write: (piece: string) => (text += piece) };
+  const [name, ...rest] = args;
+  const command = commands.find((candidate) => candidate.name === name) as (typeof commands)[number];
+  const interrupt = new Interrupt();
+  try {
+    await run({
+      args: (await readArguments(command, rest)) as Arguments,
+      output: new Output(false, out, { write: () => undefined }),
+      interrupt,
+    });
+  } finally {
+    interrupt.release();
+  }
+  return text;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const control = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/;
+
+describe("a terminal gets no control characters of", () => {
+  test("the prompts and answers of train; a file gets them as they are", async () => {
+    const prompts = work.at("hostile.txt");
+    writeFileSync(prompts, "The \u001b[31mcat\u202e\n");
+    const args = ["train", "--model", model, "--data", work.data, "--max-steps", "1", "--prompts", prompts, "--max-tokens", "12", "--out"];
+    const terminal = await written(trainCommand, [...args, work.at("terminal")], true);
+    const file = await written(trainCommand, [...args, work.at("file")], false);
+    expect(file).toContain("user: The \u001b[31mcat\u202e\n");
+    expect(terminal).toContain("user: The \\u{1b}[31mcat\\u{202e}\n");
+    expect(terminal).not.toMatch(control);
+  });
+
+  test("the answer of generate; a file gets them as they are", async () => {
+    const args = ["generate", "--model", model, "--adapter", trained, "--prompt", "The cat", "--max-tokens", "12", "--temperature", "0"];
+    expect(await written(generateCommand, args, false)).toMatch(control);
+    expect(await written(generateCommand, args, true)).not.toMatch(control);
+  });
+});
