@@ -102,7 +102,8 @@ function flushed(): true {
   return true;
 }
 
-const byteTokenPattern = /^<0x([0-9A-Fa-f]{2})>$/;
+/** The library reads the digits as Rust does: a sign may stand for the first. */
+const byteTokenPattern = /^<0x([+0-9A-Fa-f][0-9A-Fa-f])>$/;
 
 function byteOf(token: string): number | undefined {
   const digits = byteTokenPattern.exec(token)?.[1];

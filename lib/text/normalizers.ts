@@ -5,6 +5,7 @@
  */
 import { type Aligned, AlignedBuilder } from "./aligned.js";
 import type { Component } from "./components.js";
+import { unknownToNormalizers } from "./unicode-versions.js";
 
 export type Normalizer = (piece: Aligned) => Aligned;
 
@@ -76,17 +77,25 @@ const unicodeRuns = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff]+|\P{M}\p{M}*|\p{M
  */
 function normalizeUnicode(piece: Aligned, form: Form): Aligned {
   const { text } = piece;
-  const whole = text.normalize(form);
+  const whole = normalized(text, form);
   if (whole === text) return piece;
   const builder = new AlignedBuilder(piece, Math.max(whole.length, 16));
   for (const { 0: run, index } of text.matchAll(unicodeRuns)) {
-    const normalized = run.normalize(form);
-    if (normalized === run) builder.keep(index, index + run.length);
-    else builder.put(normalized, index, index + run.length);
+    const changed = normalized(run, form);
+    if (changed === run) builder.keep(index, index + run.length);
+    else builder.put(changed, index, index + run.length);
   }
   const joined = builder.finish();
   if (joined.text === whole) return joined;
   const coarse = new AlignedBuilder(piece, whole.length);
   coarse.put(whole, 0, text.length);
   return coarse.finish();
+}
+
+function normalized(text: string, form: Form): string {
+  if (!unknownToNormalizers.test(text)) return text.normalize(form);
+  return text
+    .split(unknownToNormalizers)
+    .map((part, k) => (k % 2 === 1 ? part : part.normalize(form)))
+    .join("");
 }

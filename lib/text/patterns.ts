@@ -13,7 +13,7 @@ const known: ReadonlyMap<string, RegExp> = new Map<string, RegExp>([
     /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu,
   ],
   [
-    // StarCoder
+    // OpenAI's r50k and p50k: that of GPT-2 in other words
     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
     /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu,
   ],
@@ -57,8 +57,6 @@ export function knownPattern(source: string): RegExp | undefined {
 export const gpt2Pattern = [...known.values()][0] as RegExp;
 
 export const isNumeric = /^\p{N}$/u;
-/** Punctuation as the `tokenizers` library has it: ASCII punctuation and symbols, and Unicode punctuation. */
-export const isPunctuation = /^[!-/:-@[-`{-~\p{P}]$/u;
 export const isWhiteSpace = /^\p{White_Space}$/u;
 /** A word character as Rust's regex has it. */
 export const isWordCharacter = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]$/u;

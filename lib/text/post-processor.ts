@@ -18,11 +18,14 @@ export function readPostProcessor(component: Component, isToken: (id: number) =>
   switch (component.type) {
     case "ByteLevel":
       return none;
-    case "Sequence":
-      return component
+    case "Sequence": {
+      const adding = component
         .list("processors")
         .map((part) => readPostProcessor(part, isToken))
-        .reduce((inner, outer) => ({ before: [...outer.before, ...inner.before], after: [...inner.after, ...outer.after] }), none);
+        .filter(({ before, after }) => before.length + after.length > 0);
+      if (adding.length > 1) throw component.unsupported("post-processor", ["one processor that adds tokens"], "of several that add tokens");
+      return adding[0] ?? none;
+    }
     case "TemplateProcessing":
       return template(component, isToken);
     case "BertProcessing":

@@ -7,7 +7,8 @@ import { type Aligned, AlignedBuilder, codePointLength } from "./aligned.js";
 import { byteToChar } from "./bytes.js";
 import type { Component } from "./components.js";
 import { prepend, replace } from "./normalizers.js";
-import { gpt2Pattern, isNumeric, isPunctuation, isWhiteSpace, knownPattern } from "./patterns.js";
+import { gpt2Pattern, isNumeric, isWhiteSpace, knownPattern } from "./patterns.js";
+import { isPunctuation } from "./unicode-versions.js";
 
 /** Appends the words of `piece` to `words`. */
 export type PreTokenizer = (piece: Aligned, words: Aligned[]) => void;

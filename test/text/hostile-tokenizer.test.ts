@@ -146,6 +146,15 @@ const cases: readonly (readonly [name: string, file: string, code: ErrorCode])[]
   ],
   ["an unknown post-processor", bpe((json) => Object.assign(json, { post_processor: { type: "Foo" } })), "TOKENIZER_UNSUPPORTED"],
   [
+    "two post-processors that add tokens",
+    bpe((json) =>
+      Object.assign(json, {
+        post_processor: { type: "Sequence", processors: Array(2).fill({ type: "BertProcessing", sep: ["a", 0], cls: ["b", 1] }) },
+      }),
+    ),
+    "TOKENIZER_UNSUPPORTED",
+  ],
+  [
     "a template with a token that is not described",
     bpe((json) => Object.assign(json, { post_processor: template([{ SpecialToken: { id: "<s>" } }, { Sequence: { id: "A" } }], {}) })),
     "TOKENIZER_BAD_TEMPLATE",
