@@ -157,8 +157,8 @@ const scalar = [
   {
     name: "Adam decay coupled and decoupled swapped",
     file: optimizer,
-    find: "const StepRecord& step = record_of(record);\n  if (step.halted) return {};\n  const double rate",
-    replace: "decoupled = !decoupled;\n  const StepRecord& step = record_of(record);\n  if (step.halted) return {};\n  const double rate",
+    find: "StepRecord& step = record_of(record);\n  if (step.halted) return {};\n  const double rate",
+    replace: "decoupled = !decoupled;\n  StepRecord& step = record_of(record);\n  if (step.halted) return {};\n  const double rate",
     tests: trainingKernels,
   },
   { name: "beta2 wrong", file: optimizer, find: "second[i] += rate2 *", replace: "second[i] += rate1 *", tests: trainingKernels },

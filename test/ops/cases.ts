@@ -29,7 +29,7 @@ const sizes = [0, 1, 3, 7, 8, 9, 17, 33, 64];
 const largeSizes = [601, 37, 21];
 const leadings: readonly (readonly number[])[] = [[], [1], [2, 3], [0]];
 const layouts: readonly Layout[] = ["packed", "strided"];
-const casesPerGroup = 24;
+const casesPerGroup = 34;
 
 /** What an input named in the signature looks like in a row of the sample. */
 interface Choice {

@@ -37,6 +37,13 @@ describe("every op", () => {
   });
 });
 
+describe("the generated cases", () => {
+  it("are 10,000 or more on the backends that every machine has: the reference, its vectors, and emulated AVX-512 or NEON", () => {
+    const cases = registry.reduce((sum, op) => sum + casesOf(op).length, 0);
+    expect(3 * cases).toBeGreaterThanOrEqual(10_000);
+  });
+});
+
 describe("every function", () => {
   it("of lib/functions.ts is an op of the registry", () => {
     const names = registry.map(({ name }) => name);
