@@ -1,5 +1,5 @@
 /** @file One example as text in which the trained characters are marked. */
-import { type Example, ignoredLabel } from "./example.js";
+import { ignoredLabel, type PlacedExample } from "./example.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface SampleOptions {
@@ -18,11 +18,12 @@ export function terminalHasColor(): boolean {
   return process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "";
 }
 
-/** `title`, the counts, and the text of an example with its marks. `addedSpecial`: was it tokenized with special tokens? */
-export function sampleText(title: string, example: Example, tokenizer: Tokenizer, addedSpecial: boolean, color: boolean): string {
+/** `title`, the counts, and the text of an example with its marks. */
+export function sampleText(title: string, example: PlacedExample, tokenizer: Tokenizer, color: boolean): string {
   const { labels, tokens } = example;
   const trained = labels.filter((label, t) => t > 0 && label !== ignoredLabel).length;
-  const { runs, cut } = runsOf(example, tokenizer, addedSpecial);
+  const cut = example.starts.length - tokens.length;
+  const runs = runsOf(example, tokenizer);
   const [open, close] = color ? ["\x1b[30;42m", "\x1b[0m"] : ["⟦", "⟧"];
   const text = runs.map((run) => (run.trained ? `${open}${visible(run.text)}${close}` : visible(run.text))).join("");
   const end = cut === 0 ? "" : `… (${cut} more token${cut === 1 ? "" : "s"} cut off by maxLength)`;
@@ -30,8 +31,7 @@ export function sampleText(title: string, example: Example, tokenizer: Tokenizer
 }
 
 /** The text in runs. A character belongs to the first token that covers it; added tokens are shown by their names. */
-function runsOf({ text, tokens, labels }: Example, tokenizer: Tokenizer, addedSpecial: boolean): { runs: Run[]; cut: number } {
-  const { ids, starts, ends } = tokenizer.encodeWithOffsets(text, { addSpecialTokens: addedSpecial });
+function runsOf({ text, tokens, labels, starts, ends }: PlacedExample, tokenizer: Tokenizer): Run[] {
   const runs: Run[] = [];
   let at = 0;
   const push = (piece: string, trained: boolean): void => {
@@ -42,17 +42,15 @@ function runsOf({ text, tokens, labels }: Example, tokenizer: Tokenizer, addedSp
   };
   tokens.forEach((token, t) => {
     const trained = t > 0 && labels[t] !== ignoredLabel;
-    const start = starts[t] ?? text.length;
-    const end = ends[t] ?? text.length;
+    const [start, end] = [starts[t] as number, ends[t] as number];
     push(text.slice(at, start), false);
     at = Math.max(at, start);
     if (start === end) push(tokenizer.token(token) ?? `<${token}>`, trained);
     else push(text.slice(at, end), trained);
     at = Math.max(at, end);
   });
-  const cut = Math.max(0, ids.length - tokens.length);
-  if (cut === 0) push(text.slice(at), false);
-  return { runs, cut };
+  if (starts.length === tokens.length) push(text.slice(at), false);
+  return runs;
 }
 
 /** Text from a file as a terminal may get it: control characters, but line ends and tabs, by their numbers. */

@@ -9,7 +9,7 @@ import { checkReadOptions, type ReadOptions } from "./dataset-options.js";
 import { Packing } from "./dataset-packing.js";
 import { type SampleOptions, sampleText, terminalHasColor } from "./dataset-sample.js";
 import { Slices, Work } from "./dataset-slices.js";
-import { type Example, ignoredLabel, renderExample } from "./example.js";
+import { ignoredLabel, type PlacedExample, placeExample } from "./example.js";
 import { JsonlFile, RowError } from "./jsonl-file.js";
 import { parseRow } from "./jsonl-row.js";
 import { rowErrorOf } from "./row-errors.js";
@@ -98,11 +98,6 @@ export async function readExamples(file: string, model: { readonly tokenizer: To
 /** Closes the files of datasets that nobody closed. */
 const forgotten = new FinalizationRegistry<JsonlFile>((file) => void file.close().catch(() => undefined));
 
-interface Rendered extends Example {
-  /** Was it tokenized with special tokens? */
-  readonly addedSpecial: boolean;
-}
-
 class FileDataset implements Dataset {
   readonly skipped: { count: number; readonly reasons: SkippedRow[] } = { count: 0, reasons: [] };
   readonly template: string | undefined;
@@ -185,9 +180,9 @@ class FileDataset implements Dataset {
     this.requireIndex(i);
     const { color = terminalHasColor() } = options;
     const parts: string[] = [];
-    const add = async (row: number, example: Rendered): Promise<void> => {
+    const add = async (row: number, example: PlacedExample): Promise<void> => {
       const title = `row ${i}, line ${await this.file.line(row)}`;
-      parts.push(sampleText(title, example, this.tokenizer, example.addedSpecial, color));
+      parts.push(sampleText(title, example, this.tokenizer, color));
     };
     if (this.packing === undefined) {
       const { row, example } = await this.example(i);
@@ -222,7 +217,7 @@ class FileDataset implements Dataset {
   }
 
   /** Example `i`, or what stands in for it, and the row of the file that it is. */
-  private async example(i: number): Promise<{ row: number; example: Rendered }> {
+  private async example(i: number): Promise<{ row: number; example: PlacedExample }> {
     if (i < this.good.length) {
       const row = this.good[i] as number;
       return { row, example: await this.read(row) };
@@ -240,7 +235,7 @@ class FileDataset implements Dataset {
   }
 
   /** A row that was good when it was checked. */
-  private async read(row: number): Promise<Rendered> {
+  private async read(row: number): Promise<PlacedExample> {
     this.requireOpen();
     try {
       return await this.rendered(row);
@@ -249,17 +244,17 @@ class FileDataset implements Dataset {
     }
   }
 
-  private async rendered(row: number): Promise<Rendered> {
+  private async rendered(row: number): Promise<PlacedExample> {
     const bytes = await this.file.row(row);
     await this.slices.turn();
     return this.render(bytes);
   }
 
   /** @throws RowError, and LowrankError where the row is not to blame */
-  private render(bytes: Buffer): Rendered {
+  private render(bytes: Buffer): PlacedExample {
     const row = parseRow(bytes);
     try {
-      return { ...renderExample(row, this.tokenizer, this.rules), addedSpecial: !("messages" in row) };
+      return placeExample(row, this.tokenizer, this.rules);
     } catch (error) {
       throw rowErrorOf(error);
     }

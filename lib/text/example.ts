@@ -40,6 +40,13 @@ export interface Example {
   readonly spans: Span[];
 }
 
+/** An example with what was there before it was cut. */
+export interface PlacedExample extends Example {
+  /** Places of all tokens in `text`, as in {@link Encoding}; an EOS that was appended stands at its end. */
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+}
+
 export { ignoredLabel };
 
 /**
@@ -51,16 +58,23 @@ export { ignoredLabel };
  * DATA_ROW_TOO_LARGE, BAD_ARGUMENT, TEMPLATE_SPAN and as {@link Tokenizer.applyChatTemplate}
  */
 export function renderExample(row: TrainingRow, tokenizer: Tokenizer, options: ExampleOptions = {}): Example {
+  const { tokens, labels, text, spans } = placeExample(row, tokenizer, options);
+  return { tokens, labels, text, spans };
+}
+
+/** As {@link renderExample}, with the places of the tokens. */
+export function placeExample(row: TrainingRow, tokenizer: Tokenizer, options: ExampleOptions): PlacedExample {
   const { maxLength = Number.POSITIVE_INFINITY } = options;
   if (!(maxLength > 0)) throw new LowrankError("BAD_ARGUMENT", `maxLength must be at least 1, is ${maxLength}.`, { expected: 1, actual: maxLength });
-  const { tokens, trained, text, spans } = renderWhole(row, tokenizer, options);
+  const { encoding, trained, text, spans } = renderWhole(row, tokenizer, options);
+  const { ids: tokens, starts, ends } = encoding;
   const labels = tokens.map((token, t) => (trained[t] ? token : ignoredLabel)).slice(0, maxLength);
   if (labels.every((label, t) => t === 0 || label === ignoredLabel)) throw noTrainedToken(tokens.length, maxLength, trained);
-  return { tokens: tokens.slice(0, maxLength), labels, text, spans };
+  return { tokens: tokens.slice(0, maxLength), labels, text, spans, starts, ends };
 }
 
 interface Whole {
-  readonly tokens: number[];
+  readonly encoding: Encoding;
   readonly trained: boolean[];
   readonly text: string;
   readonly spans: Span[];
@@ -92,7 +106,7 @@ function renderMessages(row: MessagesRow, tokenizer: Tokenizer, options: Example
   }
   const spans = assistantSpans(messages, text, render, tokenizer.specialTokens);
   const encoding = tokenizer.encodeWithOffsets(text, { addSpecialTokens: false });
-  return { tokens: encoding.ids, trained: trainedTokens(encoding, spans), text, spans };
+  return { encoding, trained: trainedTokens(encoding, spans), text, spans };
 }
 
 function renderPlain(text: string, start: number, tokenizer: Tokenizer): Whole {
@@ -105,10 +119,13 @@ function renderPlain(text: string, start: number, tokenizer: Tokenizer): Whole {
   const spans: Span[] = start < text.length ? [[start, text.length]] : [];
   const trained = trainedTokens(encoding, spans);
   if (encoding.ids[0] === bosTokenId && trained.length > 0) trained[0] = false;
-  const tokens = encoding.ids;
-  if (tokens.at(-1) !== eosTokenId) tokens.push(eosTokenId);
-  trained[tokens.length - 1] = true;
-  return { tokens, trained, text, spans };
+  if (encoding.ids.at(-1) !== eosTokenId) {
+    encoding.ids.push(eosTokenId);
+    encoding.starts.push(text.length);
+    encoding.ends.push(text.length);
+  }
+  trained[encoding.ids.length - 1] = true;
+  return { encoding, trained, text, spans };
 }
 
 /** @throws LowrankError DATA_ROW_TOO_LARGE */

@@ -210,6 +210,27 @@ describe("sample", () => {
     });
   });
 
+  it("says that the end-of-text token was cut off, or what else was", async () => {
+    const whole = renderExample({ text: "The cat sees the garden." }, await tokenizerOf()).tokens.length;
+    for (const cut of [0, 1, 2]) {
+      await withData(lines({ text: "The cat sees the garden." }), { maxLength: whole - cut }, async (data) => {
+        const sample = await data.sample(0, { color: false });
+        expect(sample.includes("cut off by maxLength")).toBe(cut > 0);
+        if (cut > 0) expect(sample.endsWith(`… (${cut} more token${cut === 1 ? "" : "s"} cut off by maxLength)`)).toBe(true);
+      });
+    }
+  });
+
+  it("encodes the row once", async () => {
+    const tokenizer = await tokenizerOf();
+    await withData(lines({ text: "The cat" }), {}, async (data) => {
+      const encode = vi.spyOn(tokenizer, "encodeWithOffsets");
+      await data.sample(0);
+      expect(encode).toHaveBeenCalledTimes(1);
+      encode.mockRestore();
+    });
+  });
+
   it("does not mark the first token, which nothing predicts", async () => {
     await withData(lines({ text: "The cat" }), {}, async (data) => {
       const tokenizer = await tokenizerOf();
