@@ -5,12 +5,15 @@ import { type EvaluationResult, evaluate, type IndexedData, type Trainable } fro
 import type { Context } from "./context.js";
 import { countText, numberText } from "./format.js";
 import { Meter } from "./output.js";
-import { checkTemplate, openAdapter, openData, openModel } from "./session.js";
+import { attachStored, checkRows, checkTemplate, openData, openModel, openStored, requireFiles } from "./session.js";
 
 export async function evaluateCommand(context: Context): Promise<void> {
   const { args, output } = context;
+  checkRows(context);
+  await requireFiles(context, ["data"]);
+  await using stored = await openStored(context);
   using model = await openModel(context);
-  const adapter = await openAdapter(context, model);
+  const adapter = await attachStored(context, model, stored);
   try {
     checkTemplate(context, model, adapter);
     await using data = await openData(context, model, args.required("data"), "data");

@@ -3,7 +3,7 @@ import { addAbortSignal } from "node:stream";
 import { type GenerateOptions, generate } from "../models/index.js";
 import type { Message } from "../text/index.js";
 import type { Context } from "./context.js";
-import { isChat, openAdapter, openModel } from "./session.js";
+import { attachStored, isChat, openModel, openStored } from "./session.js";
 import { UsageError } from "./usage.js";
 
 const names = ["temperature", "topK", "topP", "seed", "maxTokens", "stop"];
@@ -13,8 +13,10 @@ export async function generateCommand(context: Context): Promise<void> {
   if (args.flag("raw") && args.has("system")) throw new UsageError("BAD_ARGUMENT", "--system has no meaning with --raw. Leave one of them out.");
   const given = args.required("prompt");
   const text = given === "-" ? await standardInput(interrupt.signal) : given;
+  if (text === "") throw new UsageError("BAD_ARGUMENT", "--prompt: standard input is empty.");
+  await using stored = await openStored(context);
   using model = await openModel(context);
-  const adapter = await openAdapter(context, model);
+  const adapter = await attachStored(context, model, stored);
   try {
     const options: GenerateOptions = { ...args.pick(names), signal: interrupt.signal, onWarning: (message) => output.warn(message) };
     let answer = "";

@@ -1,15 +1,8 @@
 /** @file What an adapter's folder says about it: its configuration and the header of its tensors. */
 import { createHash } from "node:crypto";
-import { join } from "node:path";
-import { openInput, readSmallFile } from "../io/file.js";
-import { resolveInside } from "../io/inside.js";
-import { openSource } from "../io/safetensors.js";
-import { configFile, maxTemplateBytes, templateFile, weightsFile } from "../lora/adapter-files.js";
 import { loraScale } from "../lora/lora.js";
-import { readPeftConfig } from "../lora/peft-config.js";
-import { PeftFields } from "../lora/peft-fields.js";
-import { readSigmaConfig, sigmaType } from "../lora/sigma-config.js";
-import { LowrankError } from "../native/errors.js";
+import { type OpenAdapter, openAdapter } from "../lora/open-adapter.js";
+import { elementsOf } from "../tensor/shape.js";
 import { bytesText, countText, numberText, plural } from "./format.js";
 
 export interface InspectedAdapter {
@@ -37,14 +30,11 @@ export interface InspectedAdapter {
 
 type Configured = Pick<InspectedAdapter, "method" | "rank" | "alpha" | "scale" | "dropout" | "targetModules" | "baseModel" | "warnings">;
 
-/** @throws LowrankError ADAPTER_…, IO_…, ST_…, CONFIG_TOO_LARGE, PATH_SYMLINK_ESCAPE */
+/** @throws LowrankError ADAPTER_…, IO_…, ST_…, TEMPLATE_…, CONFIG_TOO_LARGE, PATH_SYMLINK_ESCAPE */
 export async function inspectAdapter(folder: string): Promise<InspectedAdapter> {
-  const configName = join(folder, configFile);
-  const bytes = await readSmallFile(await resolveInside(folder, configFile), undefined, undefined, { followLink: false, shownAs: configName });
-  const configured = configurationOf(bytes, configName);
-  const shownAs = join(folder, weightsFile);
-  const input = await openInput(await resolveInside(folder, weightsFile), { followLink: false, shownAs });
-  await using file = await openSource(input);
+  await using open = await openAdapter(folder);
+  const { file, chatTemplate } = open;
+  const configured = configuredOf(open);
   const infos = [...file.tensors.values()];
   const paths = [...file.tensors.keys()].map(modulePath);
   const unknown = paths.filter((path) => path === undefined).length;
@@ -55,10 +45,10 @@ export async function inspectAdapter(folder: string): Promise<InspectedAdapter> 
     ranks: [...new Set(ranks)].sort((a, b) => a - b),
     modules: [...new Set(paths.filter((path) => path !== undefined))],
     tensors: infos.length,
-    parameters: infos.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0),
+    parameters: infos.reduce((sum, { shape }) => sum + elementsOf(shape), 0),
     dtypes: [...new Set(infos.map(({ dtype }) => dtype))],
-    bytes: input.size,
-    templateHash: await templateHashOf(folder),
+    bytes: open.bytes,
+    templateHash: chatTemplate === undefined ? null : createHash("sha256").update(chatTemplate).digest("hex"),
     warnings: [
       ...configured.warnings,
       ...file.warnings,
@@ -67,33 +57,20 @@ export async function inspectAdapter(folder: string): Promise<InspectedAdapter> 
   };
 }
 
-function configurationOf(bytes: Uint8Array, name: string): Configured {
-  const type = new PeftFields(bytes, name).node("peft_type");
-  if (type?.kind === "string" && type.value === sigmaType) {
-    const { config, warnings } = readSigmaConfig(bytes, name);
-    const targetModules = [...config.base.keys()];
-    return { method: "sigma", rank: config.rank, alpha: null, scale: null, dropout: 0, targetModules, baseModel: null, warnings };
+function configuredOf({ stored }: OpenAdapter): Configured {
+  const { method, warnings } = stored;
+  if (stored.method === "sigma") {
+    const { rank, base } = stored.config;
+    return { method, rank, alpha: null, scale: null, dropout: 0, targetModules: [...base.keys()], baseModel: null, warnings };
   }
-  const { config, warnings } = readPeftConfig(bytes, name);
-  const { r: rank, loraAlpha: alpha, loraDropout: dropout, targetModules, baseModelNameOrPath: baseModel } = config;
-  return { method: "lora", rank, alpha, scale: loraScale(alpha, rank, config.useRslora), dropout, targetModules, baseModel, warnings };
+  const { r: rank, loraAlpha: alpha, loraDropout: dropout, targetModules, useRslora, baseModelNameOrPath: baseModel } = stored.config;
+  return { method, rank, alpha, scale: loraScale(alpha, rank, useRslora), dropout, targetModules, baseModel, warnings };
 }
 
 /** The module that a tensor belongs to, by its name. */
 function modulePath(name: string): string | undefined {
   const match = /^(?:base_model\.model\.)?(.+?)\.(?:lora_[AB](?:\.[^.]+)?\.weight|delta)$/.exec(name);
   return match?.[1];
-}
-
-async function templateHashOf(folder: string): Promise<string | null> {
-  try {
-    const path = await resolveInside(folder, templateFile);
-    const bytes = await readSmallFile(path, maxTemplateBytes, "TEMPLATE_TOO_LARGE", { followLink: false, shownAs: join(folder, templateFile) });
-    return createHash("sha256").update(bytes).digest("hex");
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return null;
-    throw error;
-  }
 }
 
 /** For people. */

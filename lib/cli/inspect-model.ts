@@ -5,9 +5,10 @@ import { openWeights, type Weights } from "../io/weights.js";
 import { targetModules } from "../lora/attach.js";
 import { matchTargets, type TargetOptions } from "../lora/targets.js";
 import { CausalLm, type ModelConfig, parseModelConfig } from "../models/index.js";
-import { LowrankError } from "../native/errors.js";
+import { unlessAbsent } from "../models/load-model.js";
 import type { Linear } from "../nn/index.js";
 import { memory } from "../tensor/device.js";
+import { elementsOf } from "../tensor/shape.js";
 import { loadTokenizer, type Tokenizer } from "../text/index.js";
 import { bytesText, countText, plural } from "./format.js";
 import { type MemoryEstimate, trainingMemory } from "./memory-estimate.js";
@@ -36,7 +37,7 @@ export async function inspectModel(folder: string, args: Arguments): Promise<Ins
   const path = join(folder, "config.json");
   const { raw: _, warnings, ...config } = parseModelConfig(await readSmallFile(path), path);
   await using weights = await openWeights(folder);
-  const tokenizer = await tokenizerOf(folder);
+  const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
   // Modules without values: nothing is allocated.
   const model = new CausalLm({ ...config, raw: {}, warnings });
   const stored = storedBytes(weights);
@@ -60,24 +61,13 @@ export async function inspectModel(folder: string, args: Arguments): Promise<Ins
   };
 }
 
-async function tokenizerOf(folder: string): Promise<Tokenizer | undefined> {
-  try {
-    return await loadTokenizer(folder);
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "TOKENIZER_MISSING") return undefined;
-    throw error;
-  }
-}
-
 function tokenizerFacts({ vocabSize, chatTemplates }: Tokenizer): NonNullable<InspectedModel["tokenizer"]> {
   return { vocabSize, templates: [...chatTemplates.keys()], templateHash: chatTemplates.get("default")?.hash ?? null };
 }
 
-const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
-
 function partsOf(model: CausalLm): InspectedModel["parameters"] {
   const parts = { embedding: 0, attention: 0, feedForward: 0, norms: 0, head: 0 };
-  for (const [name, { shape }] of model.parameters()) parts[partOf(name)] += sizeOf(shape);
+  for (const [name, { shape }] of model.parameters()) parts[partOf(name)] += elementsOf(shape);
   return { ...parts, total: Object.values(parts).reduce((sum, size) => sum + size, 0) };
 }
 

@@ -1,6 +1,5 @@
 /** @file lowrank inspect. Reads headers and small files; never loads weights. */
 
-import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { configFile } from "../lora/adapter-files.js";
 import { fileError } from "../native/errors.js";
@@ -8,7 +7,7 @@ import type { Context } from "./context.js";
 import { adapterRows, inspectAdapter } from "./inspect-adapter.js";
 import { inspectModel, modelRows } from "./inspect-model.js";
 import { machine, machineRows } from "./machine.js";
-import { holds } from "./session.js";
+import { holds, isFolder } from "./session.js";
 import { UsageError } from "./usage.js";
 
 export async function inspectCommand(context: Context): Promise<void> {
@@ -36,11 +35,7 @@ export async function inspectCommand(context: Context): Promise<void> {
 }
 
 async function kindOf(folder: string): Promise<"model" | "adapter"> {
-  const isFolder = await stat(folder).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) throw fileError("IO_NOT_FOUND", folder, "there is no such folder. Check the path.");
+  if (!(await isFolder(folder))) throw fileError("IO_NOT_FOUND", folder, "there is no such folder. Check the path.");
   if (await holds(folder, configFile)) return "adapter";
   if (await holds(folder, "config.json")) return "model";
   throw fileError(

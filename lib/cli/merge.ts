@@ -8,11 +8,9 @@ import { resolveInside } from "../io/inside.js";
 import { safetensorsEntry, type TensorSource } from "../io/safetensors-write.js";
 import { readTensor, tensorSource } from "../io/tensors.js";
 import { indexFileName, openWeights, singleFileName, type WeightPlace, type Weights } from "../io/weights.js";
-import { configFile, templateFile } from "../lora/adapter-files.js";
+import { templateFile } from "../lora/adapter-files.js";
 import type { Adapter } from "../lora/index.js";
 import { forgetMerges, mergeBranches } from "../lora/merge.js";
-import { PeftFields } from "../lora/peft-fields.js";
-import { sigmaType } from "../lora/sigma-config.js";
 import { CausalLm, parseModelConfig } from "../models/index.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
@@ -21,7 +19,7 @@ import { loadTokenizer } from "../text/index.js";
 import type { Context } from "./context.js";
 import { bytesText, plural } from "./format.js";
 import { Meter } from "./output.js";
-import { holds, openAdapter, openModel, requireOut } from "./session.js";
+import { attachStored, holds, openModel, openStored, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
 
 type Layer = Adapter["layers"][number];
@@ -31,9 +29,10 @@ export async function mergeCommand(context: Context): Promise<void> {
   const [folder, out] = [args.required("model"), args.required("out")];
   await requireOther(context);
   await requireOut(out, args.flag("force") ? "anything" : "nothing");
+  await using stored = await openStored(context);
   await using weights = await openWeights(folder, { signal: interrupt.signal });
-  using model = (await isSigma(args.required("adapter"))) ? await openModel(context) : await hollowModel(folder);
-  const adapter = (await openAdapter(context, model)) as Adapter;
+  using model = stored?.stored.method === "sigma" ? await openModel(context) : await hollowModel(folder);
+  const adapter = (await attachStored(context, model, stored)) as Adapter;
   try {
     const layers = layersByTensor(model, adapter, weights);
     const meter = new Meter(output.err, "merging");
@@ -77,13 +76,6 @@ async function requireOther({ args }: Context): Promise<void> {
   }
 }
 
-async function isSigma(folder: string): Promise<boolean> {
-  const shownAs = join(folder, configFile);
-  const bytes = await readSmallFile(await resolveInside(folder, configFile), undefined, undefined, { followLink: false, shownAs });
-  const type = new PeftFields(bytes, shownAs).node("peft_type");
-  return type?.kind === "string" && type.value === sigmaType;
-}
-
 /** The modules of a model without values: LoRA needs none to be attached. (Σ belongs to the singular vectors of the weights.) */
 async function hollowModel(folder: string): Promise<CausalLm> {
   const path = join(folder, "config.json");
@@ -111,9 +103,13 @@ function layersByTensor(model: CausalLm, adapter: Adapter, weights: Weights): Ma
   );
 }
 
-/** The bytes of a tensor as they are. */
-function copied(name: string, { file, dtype, shape, bytes, offset }: WeightPlace, tell: () => void): TensorSource {
-  return { name, dtype, shape, data: () => pieces(file.path, offset, bytes, tell) };
+/** The bytes of a tensor as they are, of the file whose header was checked. */
+function copied(name: string, { file, dtype, shape }: WeightPlace, tell: () => void): TensorSource {
+  const data = (): Promise<Uint8Array> => {
+    tell();
+    return file.readBytes(name);
+  };
+  return { name, dtype, shape, data };
 }
 
 /** The weight with its branch added, rounded to the dtype in which it is stored. */
@@ -130,21 +126,6 @@ function merged(name: string, { file, dtype, shape }: WeightPlace, { branch }: L
     }
   };
   return { name, dtype, shape, data };
-}
-
-async function* pieces(path: string, offset: number, bytes: number, tell: () => void): AsyncGenerator<Uint8Array> {
-  const file = await openInput(path);
-  try {
-    tell();
-    for (let done = 0; done < bytes; ) {
-      const piece = new Uint8Array(Math.min(maxTransfer, bytes - done));
-      await file.readAt(piece, offset + done);
-      yield piece;
-      done += piece.length;
-    }
-  } finally {
-    await file.close();
-  }
 }
 
 /** Weights in any format: they would be those from before. */
@@ -172,11 +153,17 @@ function copiedFile(folder: string, name: string): FolderEntry {
   return {
     name: basename(name),
     write: async (target) => {
-      const path = await resolveInside(folder, name);
-      const file = await openInput(path, { followLink: false, shownAs: join(folder, name) });
-      const { size } = file;
-      await file.close();
-      for await (const piece of pieces(path, 0, size, () => undefined)) await target.write(piece);
+      const file = await openInput(await resolveInside(folder, name), { followLink: false, shownAs: join(folder, name) });
+      try {
+        for (let done = 0; done < file.size; ) {
+          const piece = new Uint8Array(Math.min(maxTransfer, file.size - done));
+          await file.readAt(piece, done);
+          await target.write(piece);
+          done += piece.length;
+        }
+      } finally {
+        await file.close();
+      }
     },
   };
 }

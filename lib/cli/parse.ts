@@ -123,7 +123,7 @@ function unknown(command: CommandSpec, found: string): UsageError {
 
 function fromText(option: OptionSpec, text: string): OptionValue {
   const where = `--${kebab(option.name)}`;
-  if (option.kind === "texts") return [text];
+  if (option.kind === "texts") return [checkText(option, where, text)];
   if (option.kind === "modules") {
     if (text.toLowerCase() === "all-linear") return "all-linear";
     const names = text.split(",").map((name) => name.trim());
@@ -201,7 +201,7 @@ function fromJson(option: OptionSpec, value: JsonValue): OptionValue {
   if (kind === "text" && typeof value === "string") return checkText(option, where, value);
   if (kind === "modules" && ((typeof value === "string" && value !== "") || isTexts(value))) return value;
   if (kind === "texts" && isTexts(value)) return value;
-  if (kind === "texts" && typeof value === "string") return [value];
+  if (kind === "texts" && typeof value === "string") return [checkText(option, where, value)];
   if ((kind === "integer" || kind === "number") && typeof value === "number") return checkNumber(option, where, value, String(value));
   const expected = { switch: "true or false", text: "a string", texts: "a list of strings", modules: "a string or a list of strings" };
   throw wrong(where, `is ${kind === "integer" || kind === "number" ? "a number" : expected[kind]}; found ${quoted(JSON.stringify(value, safe))}`);

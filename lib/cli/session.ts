@@ -2,11 +2,15 @@
 import { constants } from "node:fs";
 import { access, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { attempt } from "../io/file.js";
 import { configFile } from "../lora/adapter-files.js";
-import { type Adapter, loadAdapter } from "../lora/index.js";
+import type { Adapter } from "../lora/index.js";
+import { attachOpened } from "../lora/load-adapter.js";
+import { type OpenAdapter, openAdapter } from "../lora/open-adapter.js";
 import { type CausalLm, loadModel } from "../models/index.js";
 import { fileError, quoted } from "../native/errors.js";
 import { memory } from "../tensor/device.js";
+import { elementsOf } from "../tensor/shape.js";
 import { type Dataset, readExamples } from "../text/index.js";
 import type { Context } from "./context.js";
 import { bytesText, countText, plural } from "./format.js";
@@ -26,7 +30,7 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
     });
     meter.end();
     for (const warning of model.config.warnings) output.warn(warning);
-    const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
+    const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + elementsOf(shape), 0);
     const { modelType, layers } = model.config;
     const { bytes } = memory().cpu;
     output.note(`model: ${modelType}, ${plural(layers, "layer")}, ${countText(parameters)} parameters in ${bytesText(bytes)}`);
@@ -37,13 +41,19 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
   }
 }
 
-/** Loads the adapter of --adapter onto the model, if one is named. */
-export async function openAdapter({ args, output, interrupt }: Context, model: CausalLm): Promise<Adapter | undefined> {
+/** Opens the files of --adapter, if one is named: before the model is loaded. */
+export function openStored({ args, interrupt }: Context): Promise<OpenAdapter | undefined> {
   const folder = args.text("adapter");
-  if (folder === undefined) return undefined;
-  const adapter = await loadAdapter(model, folder, { name: basename(resolve(folder)), signal: interrupt.signal });
+  return folder === undefined ? Promise.resolve(undefined) : openAdapter(folder, interrupt.signal);
+}
+
+/** Puts the opened adapter onto the model, and closes its files: its folder may be the one to write to. */
+export async function attachStored(context: Context, model: CausalLm, stored: OpenAdapter | undefined): Promise<Adapter | undefined> {
+  const { args, output, interrupt } = context;
+  if (stored === undefined) return undefined;
+  const adapter = await attachOpened(model, stored, { name: basename(resolve(args.required("adapter"))), signal: interrupt.signal });
   for (const warning of adapter.warnings) output.warn(warning);
-  describeAdapter({ output }, adapter);
+  describeAdapter(context, adapter);
   return adapter;
 }
 
@@ -126,16 +136,31 @@ async function requireWritable(path: string): Promise<void> {
   }
 }
 
-/** @throws UsageError when the page's folder does not exist */
-export async function requireFolderOf(option: string, file: string): Promise<void> {
+/** @throws LowrankError IO_… when one of the files that the options name cannot be read */
+export async function requireFiles({ args }: Pick<Context, "args">, options: readonly string[]): Promise<void> {
+  for (const file of options.flatMap((option) => args.text(option) ?? [])) await attempt(file, "cannot be read", () => access(file, constants.R_OK));
+}
+
+/** @throws UsageError BAD_ARGUMENT for options of rows that do not go together */
+export function checkRows({ args }: Pick<Context, "args">): void {
+  if (args.flag("packing") && !args.has("maxLength"))
+    throw new UsageError("BAD_ARGUMENT", "--packing needs --max-length: the number of tokens of a row.");
+}
+
+/** @throws UsageError BAD_ARGUMENT when a file cannot be written there because its folder does not exist, or a folder has its name */
+export async function requirePlaceOf(option: string, file: string): Promise<void> {
   const folder = dirname(resolve(file));
-  const isFolder = await stat(folder).then(
+  if (await isFolder(file)) throw new UsageError("BAD_ARGUMENT", `--${option}: ${quoted(basename(resolve(file)))} is a folder; a file is needed.`);
+  if (!(await isFolder(folder)))
+    throw new UsageError("BAD_ARGUMENT", `--${option}: the folder of ${quoted(basename(file))} does not exist.`, { path: file });
+  await requireWritable(folder);
+}
+
+export const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
     (found) => found.isDirectory(),
     () => false,
   );
-  if (!isFolder) throw new UsageError("BAD_ARGUMENT", `--${option}: the folder of ${quoted(basename(file))} does not exist.`, { path: file });
-  await requireWritable(folder);
-}
 
 /** Whether a folder has a file. */
 export const holds = (folder: string, name: string): Promise<boolean> =>

@@ -2,6 +2,8 @@
 import { resolve } from "node:path";
 import { writeAtomic } from "../io/atomic.js";
 import { type Adapter, type AdapterConfig, type AttachOptions, attach } from "../lora/index.js";
+import type { OpenAdapter } from "../lora/open-adapter.js";
+import { checkAttachOptions } from "../lora/options.js";
 import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
@@ -10,9 +12,22 @@ import type { Context } from "./context.js";
 import { measured, watched } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
+import type { Arguments } from "./parse.js";
 import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
 import { type Answer, type History, trainingPage } from "./report-training.js";
-import { checkTemplate, describeAdapter, isChat, openAdapter, openData, openModel, requireFolderOf, requireOut } from "./session.js";
+import {
+  attachStored,
+  checkRows,
+  checkTemplate,
+  describeAdapter,
+  isChat,
+  openData,
+  openModel,
+  openStored,
+  requireFiles,
+  requireOut,
+  requirePlaceOf,
+} from "./session.js";
 import { UsageError } from "./usage.js";
 
 interface Files {
@@ -23,8 +38,9 @@ interface Files {
 export async function trainCommand(context: Context): Promise<void> {
   const { args } = context;
   await checkBefore(context);
+  await using stored = await openStored(context);
   using model = await openModel(context);
-  const adapter = await makeAdapter(context, model);
+  const adapter = await makeAdapter(context, model, stored);
   let evalData: Dataset | undefined;
   try {
     await using data = await openData(context, model, args.required("data"), "data");
@@ -38,22 +54,35 @@ export async function trainCommand(context: Context): Promise<void> {
 }
 
 /** What can be known before the model is loaded. */
-async function checkBefore({ args }: Context): Promise<void> {
+async function checkBefore(context: Context): Promise<void> {
+  const { args } = context;
   const [html, needed] = [args.text("html"), ["evalEvery", "patience", "keepBest"].find((name) => args.has(name))];
   if (needed !== undefined && !args.has("evalData"))
     throw new UsageError("BAD_ARGUMENT", `--${kebab(needed)} needs --eval-data: a file of examples that are not trained.`);
-  if (args.flag("packing") && !args.has("maxLength"))
-    throw new UsageError("BAD_ARGUMENT", "--packing needs --max-length: the number of tokens of a row.");
+  checkRows(context);
   const surplus = args.has("adapter") ? attachNames.find((name) => args.has(name)) : undefined;
   if (surplus !== undefined) throw new UsageError("BAD_ARGUMENT", `--${kebab(surplus)} is for new adapters; that of --adapter is what it is.`);
+  if (!args.has("adapter")) checkAttach(context);
   await requireOut(args.required("out"), "adapter");
-  if (html !== undefined) await requireFolderOf("html", html);
+  if (html !== undefined) await requirePlaceOf("html", html);
+  await requireFiles(context, ["data", "evalData", "prompts"]);
 }
 
-async function makeAdapter(context: Context, model: CausalLm): Promise<Adapter> {
+/** @throws UsageError for options of the other method */
+function checkAttach({ args }: Context): void {
+  try {
+    checkAttachOptions(attachOptions(args));
+  } catch (error) {
+    throw error instanceof LowrankError ? new UsageError(error.code, error.message, error.details) : error;
+  }
+}
+
+const attachOptions = (args: Arguments): AttachOptions => ({ targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) }) as AttachOptions;
+
+async function makeAdapter(context: Context, model: CausalLm, stored: OpenAdapter | undefined): Promise<Adapter> {
   const { args } = context;
-  const loaded = await openAdapter(context, model);
-  const made = loaded ?? attach(model, { targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) } as AttachOptions);
+  const loaded = await attachStored(context, model, stored);
+  const made = loaded ?? attach(model, attachOptions(args));
   if (loaded === undefined) {
     // `save` writes this to adapter_config.json, where other programs look for the base.
     Object.assign(made.config, {

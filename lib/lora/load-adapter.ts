@@ -1,24 +1,21 @@
 /** @file loadAdapter: every tensor of the file applied, or an error and nothing attached. */
-import { join } from "node:path";
-import { openInput, readSmallFile, throwIfAborted } from "../io/file.js";
-import { resolveInside } from "../io/inside.js";
-import { openSource, parseSafetensors, type SafetensorsFile } from "../io/safetensors.js";
-import { firstInvalidUtf8 } from "../io/utf8.js";
+import { throwIfAborted } from "../io/file.js";
+import type { SafetensorsFile } from "../io/safetensors.js";
 import { engine } from "../native/engine.js";
-import { fileError, LowrankError, quoted } from "../native/errors.js";
+import { fileError, quoted } from "../native/errors.js";
 import type { Module } from "../nn/index.js";
 import { tidy } from "../tensor/scope.js";
 import { Adapter } from "./adapter.js";
-import { configFile, configKey, maxTemplateBytes, templateFile, templateKey, weightsFile } from "./adapter-files.js";
+import { configFile } from "./adapter-files.js";
 import { targetModules } from "./attach.js";
 import { lora, loraScale } from "./lora.js";
 import type { LayerPlan, Method } from "./method.js";
+import { type OpenAdapter, openAdapter, type StoredLora, type StoredSigma } from "./open-adapter.js";
 import type { AdapterConfig } from "./options.js";
 import { pathPatterns } from "./path-patterns.js";
-import { checkFanInFanOut, type PeftConfig, readPeftConfig } from "./peft-config.js";
-import { PeftFields } from "./peft-fields.js";
+import { checkFanInFanOut, type PeftConfig } from "./peft-config.js";
 import { sigma } from "./sigma.js";
-import { fingerprint, readSigmaConfig, type SigmaConfig, sameWeight, sigmaType } from "./sigma-config.js";
+import { fingerprint, type SigmaConfig, sameWeight } from "./sigma-config.js";
 import { type FactorValues, matchTensors, type ParseName, readFactor, type StoredLayer, tensorOf } from "./stored-tensors.js";
 import { valuesFor } from "./value-patterns.js";
 import { unmergedWeight } from "./weights.js";
@@ -27,15 +24,6 @@ export interface LoadAdapterOptions {
   readonly signal?: AbortSignal;
   /** Stands in messages; default: the method. */
   readonly name?: string;
-}
-
-/** The two parts of an adapter, wherever they lie. */
-interface OpenAdapter {
-  readonly config: Uint8Array;
-  /** For messages. */
-  readonly configName: string;
-  readonly file: SafetensorsFile;
-  readonly chatTemplate: string | undefined;
 }
 
 /** What was read, before anything is attached. */
@@ -55,14 +43,17 @@ interface LoadedAdapter {
  * CONFIG_TOO_LARGE, OUT_OF_MEMORY, ABORTED; nothing is attached then. Σ: ADAPTER_WRONG_BASE when a weight differs from the one it was trained on.
  */
 export async function loadAdapter(module: Module, source: string | Uint8Array, options: LoadAdapterOptions = {}): Promise<Adapter> {
-  const open = await openAdapter(source, options.signal);
+  return attachOpened(module, await openAdapter(source, options.signal), options);
+}
+
+/** The second half of {@link loadAdapter}; closes the files. @throws the same */
+export async function attachOpened(module: Module, open: OpenAdapter, options: LoadAdapterOptions = {}): Promise<Adapter> {
   let loaded: LoadedAdapter;
   try {
-    const type = new PeftFields(open.config, open.configName).node("peft_type");
-    loaded = type?.kind === "string" && type.value === sigmaType ? await readSigma(module, open) : await readLora(module, open);
+    loaded = open.stored.method === "sigma" ? await readSigma(module, open.stored, open) : await readLora(module, open.stored, open);
     throwIfAborted(options.signal, open.file.path);
   } finally {
-    await open.file.close();
+    await open.close();
   }
   const adapter = attachLoaded(module, loaded, options.name ?? loaded.config.method);
   adapter.chatTemplate = open.chatTemplate;
@@ -82,63 +73,6 @@ function attachLoaded(module: Module, { config, layers, values, warnings }: Load
   }
 }
 
-async function openAdapter(source: string | Uint8Array, signal: AbortSignal | undefined): Promise<OpenAdapter> {
-  if (typeof source === "string") return openFolder(source, signal);
-  if (!(source instanceof Uint8Array))
-    throw new LowrankError("BAD_ARGUMENT", `loadAdapter: expected a folder or the bytes of a file, found ${typeof source}.`);
-  const file = parseSafetensors(source, "adapter");
-  const text = file.metadata.get(configKey);
-  const chatTemplate = file.metadata.get(templateKey);
-  if (text !== undefined) return { config: new TextEncoder().encode(text), configName: `adapter: metadata ${quoted(configKey)}`, file, chatTemplate };
-  const problem = `the metadata of these bytes lacks the key ${quoted(configKey)}, which holds the adapter's configuration. Pass what toBytes() gave, or load the folder.`;
-  throw fileError("ADAPTER_MISSING_FIELD", "adapter", problem, { expected: configKey });
-}
-
-async function openFolder(folder: string, signal: AbortSignal | undefined): Promise<OpenAdapter> {
-  const configName = join(folder, configFile);
-  const configPath = await resolveInside(folder, configFile);
-  const config = await readSmallFile(configPath, undefined, undefined, { followLink: false, shownAs: configName });
-  const chatTemplate = await readTemplate(folder);
-  const shownAs = join(folder, weightsFile);
-  try {
-    const path = await resolveInside(folder, weightsFile);
-    const file = await openSource(await openInput(path, { followLink: false, shownAs }), signal === undefined ? {} : { signal });
-    return { config, configName, file, chatTemplate };
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND" && (await hasPickle(folder))) throw pickle(folder);
-    throw error;
-  }
-}
-
-/** The text of the folder's chat_template.jinja, where there is one. */
-async function readTemplate(folder: string): Promise<string | undefined> {
-  const shownAs = join(folder, templateFile);
-  let bytes: Uint8Array;
-  try {
-    bytes = await readSmallFile(await resolveInside(folder, templateFile), maxTemplateBytes, "TEMPLATE_TOO_LARGE", { followLink: false, shownAs });
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
-    throw error;
-  }
-  const offset = firstInvalidUtf8(bytes);
-  if (offset >= 0) throw fileError("TEMPLATE_SYNTAX", shownAs, `the file is not valid UTF-8 (at byte ${offset}).`, { offset });
-  return new TextDecoder().decode(bytes);
-}
-
-const pickleFile = "adapter_model.bin";
-
-async function hasPickle(folder: string): Promise<boolean> {
-  return resolveInside(folder, pickleFile).then(
-    () => true,
-    () => false,
-  );
-}
-
-function pickle(folder: string): LowrankError {
-  const problem = `this is a pickle, which can run code when it is read, and is never opened. Convert the adapter with PEFT: load it and call save_pretrained(folder, safe_serialization=True), which writes ${weightsFile}.`;
-  return fileError("WRONG_FILE_TYPE", join(folder, pickleFile), problem, { expected: weightsFile, actual: pickleFile });
-}
-
 /** `base_model.model.<path>.lora_A.weight`; the prefix may lack, and the name of the adapter may stand before `weight`. */
 const parseLoraName: ParseName = (name) => {
   const [, path, half] = /^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.[^.]+)?\.weight$/.exec(name) ?? [];
@@ -147,8 +81,7 @@ const parseLoraName: ParseName = (name) => {
 
 const parseSigmaName: ParseName = (name) => (name.endsWith(".delta") ? { path: name.slice(0, -".delta".length), role: "middle" } : undefined);
 
-async function readLora(module: Module, { config: bytes, configName, file }: OpenAdapter): Promise<LoadedAdapter> {
-  const { config, warnings } = readPeftConfig(bytes, configName);
+async function readLora(module: Module, { config, warnings }: StoredLora, { configName, file }: OpenAdapter): Promise<LoadedAdapter> {
   const modules = module.modules();
   const stored = matchTensors(file, modules, lora, parseLoraName);
   const paths = stored.map(({ path }) => path);
@@ -203,8 +136,7 @@ function configOf(config: PeftConfig, stored: readonly StoredLayer[]): AdapterCo
   };
 }
 
-async function readSigma(module: Module, { config: bytes, configName, file }: OpenAdapter): Promise<LoadedAdapter> {
-  const { config, warnings } = readSigmaConfig(bytes, configName);
+async function readSigma(module: Module, { config, warnings }: StoredSigma, { file }: OpenAdapter): Promise<LoadedAdapter> {
   const stored = matchTensors(file, module.modules(), sigma, parseSigmaName);
   await checkBase(config, stored, file);
   const values = await readValues(file, sigma, stored);

@@ -102,8 +102,11 @@ const known = new Set([...honoured, ...inert, ...inertWhenSet, ...changesResult.
  * @throws LowrankError `CONFIG_TOO_LARGE`, `ADAPTER_BAD_JSON`, `ADAPTER_DUPLICATE_KEY`, `ADAPTER_MISSING_FIELD`, `ADAPTER_UNSUPPORTED_TYPE`,
  *   `ADAPTER_BAD_VALUE`, `ADAPTER_UNSUPPORTED_FEATURE`
  */
-export function readPeftConfig(bytes: Uint8Array, file: string): { config: PeftConfig; warnings: string[] } {
-  const fields = new PeftFields(bytes, file);
+export const readPeftConfig = (bytes: Uint8Array, file: string): { config: PeftConfig; warnings: string[] } =>
+  peftConfigOf(new PeftFields(bytes, file));
+
+/** As {@link readPeftConfig}, of fields. */
+export function peftConfigOf(fields: PeftFields): { config: PeftConfig; warnings: string[] } {
   const type = fields.node("peft_type");
   if (type === undefined) throw fields.missing("peft_type", '"LORA"');
   if (type.kind !== "string" || type.value !== "LORA") {

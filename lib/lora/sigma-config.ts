@@ -3,7 +3,7 @@ import { webcrypto } from "node:crypto";
 import { quoted } from "../native/errors.js";
 import { dtypes } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { describe, PeftFields } from "./peft-fields.js";
+import { describe, type PeftFields } from "./peft-fields.js";
 
 export const sigmaType = "LOWRANK_SIGMA";
 const formatVersion = 1;
@@ -43,12 +43,8 @@ export function writeSigmaConfig({ rank, base }: SigmaConfig): string {
   return `{\n  "base": {\n${lines.join(",\n")}\n  },\n  "format": ${formatVersion},\n  "peft_type": "${sigmaType}",\n  "rank": ${rank}\n}\n`;
 }
 
-/**
- * @param file path or name, for messages
- * @throws LowrankError ADAPTER_BAD_JSON, ADAPTER_DUPLICATE_KEY, ADAPTER_MISSING_FIELD, ADAPTER_BAD_VALUE, ADAPTER_UNSUPPORTED_FEATURE, CONFIG_TOO_LARGE
- */
-export function readSigmaConfig(bytes: Uint8Array, file: string): { config: SigmaConfig; warnings: string[] } {
-  const fields = new PeftFields(bytes, file);
+/** @throws LowrankError ADAPTER_MISSING_FIELD, ADAPTER_BAD_VALUE, ADAPTER_UNSUPPORTED_FEATURE */
+export function sigmaConfigOf(fields: PeftFields): { config: SigmaConfig; warnings: string[] } {
   for (const name of ["format", "base"]) if (fields.node(name) === undefined) throw fields.missing(name, name === "format" ? "1" : "an object");
   if (fields.integer("format", 1, Number.MAX_SAFE_INTEGER, 0) !== formatVersion) {
     throw fields.unsupported("format", `a format that is newer than ${formatVersion}, the one this version of lowrank reads`);

@@ -6,6 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
+import type { Context } from "../../lib/cli/context.js";
+import { Interrupt } from "../../lib/cli/interrupt.js";
+import { commands } from "../../lib/cli/options.js";
+import type { Output } from "../../lib/cli/output.js";
+import { type Arguments, readArguments } from "../../lib/cli/parse.js";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 export const main = path("../../lib/cli/main.ts");
@@ -46,6 +51,17 @@ export async function cli(args: readonly string[], { env = {}, input, onOutput }
   child.stdin.end(input ?? "");
   const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
   return { code, signal, stdout, stderr };
+}
+
+/** Runs a command in this process. */
+export async function runHere(run: (context: Context) => Promise<void>, [name, ...rest]: readonly string[], output: Output): Promise<void> {
+  const command = commands.find((candidate) => candidate.name === name) as (typeof commands)[number];
+  const interrupt = new Interrupt();
+  try {
+    await run({ args: (await readArguments(command, rest)) as Arguments, output, interrupt });
+  } finally {
+    interrupt.release();
+  }
 }
 
 /** The events of a run that must end well. */

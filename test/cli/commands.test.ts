@@ -1,13 +1,17 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { trainingMemory } from "../../lib/cli/memory-estimate.js";
+import { mergeCommand } from "../../lib/cli/merge.js";
+import { Output } from "../../lib/cli/output.js";
+import type { SafetensorsFile } from "../../lib/io/safetensors.js";
+import { openWeights } from "../../lib/io/weights.js";
 import { Adapter, attach, loadAdapter } from "../../lib/lora/index.js";
 import { type CausalLm, generate, loadModel } from "../../lib/models/index.js";
 import { memory, resetPeakMemory } from "../../lib/tensor/device.js";
 import { train } from "../../lib/train/index.js";
-import { adapter, cli, type Event, events, eventsOf, model, of, trained, workFolder } from "./cli.js";
+import { adapter, cli, type Event, events, eventsOf, model, of, runHere, trained, workFolder } from "./cli.js";
 
 const work = workFolder();
 const root = fileURLToPath(new URL("../fixtures/llm/", import.meta.url));
@@ -246,6 +250,25 @@ describe("merge", () => {
     const all = await events(["merge", "--model", model, "--adapter", tuned, "--out", out]);
     expect(of(all, "warning")[0]?.["message"]).toContain("chat template");
     expect(readFileSync(join(out, "chat_template.jinja"), "utf8")).toBe("{{ messages[0].content }}");
+  });
+
+  test("reads the weights whose headers it checked, whatever lies under their name by then", async () => {
+    const [base, out, other] = [work.at("exchanged"), work.at("merged-exchanged"), work.at("other.safetensors")];
+    cpSync(model, base, { recursive: true });
+    const file = join(base, "model.safetensors");
+    const bytes = readFileSync(file);
+    writeFileSync(other, bytes.fill(0, 8 + Number(bytes.readBigUInt64LE(0))));
+    const exchange = (text: string): void => {
+      if (text.startsWith("adapter: ")) renameSync(other, file);
+    };
+    const silent = { write: () => undefined };
+    await runHere(mergeCommand, ["merge", "--model", base, "--adapter", trained, "--out", out], new Output(false, silent, { write: exchange }));
+    expect(existsSync(other)).toBe(false);
+    await using merged = await openWeights(out);
+    await using original = await openWeights(model);
+    const name = "model.embed_tokens.weight";
+    const read = ({ file }: { readonly file: SafetensorsFile }): Promise<Uint8Array> => file.readBytes(name);
+    expect(Buffer.compare(await read(merged.tensor(name)), await read(original.tensor(name)))).toBe(0);
   });
 
   test("writes into an empty folder, into another one only with --force, and never into what it reads", async () => {

@@ -2,12 +2,9 @@ import { writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Context } from "../../lib/cli/context.js";
 import { generateCommand } from "../../lib/cli/generate.js";
-import { Interrupt } from "../../lib/cli/interrupt.js";
-import { commands } from "../../lib/cli/options.js";
 import { Output } from "../../lib/cli/output.js";
-import { type Arguments, readArguments } from "../../lib/cli/parse.js";
 import { trainCommand } from "../../lib/cli/train.js";
-import { model, trained, workFolder } from "./cli.js";
+import { model, runHere, trained, workFolder } from "./cli.js";
 
 const work = workFolder();
 
@@ -15,18 +12,7 @@ const work = workFolder();
 async function written(run: (context: Context) => Promise<void>, args: readonly string[], isTTY: boolean): Promise<string> {
   let text = "";
   const out = { isTTY, write: (piece: string) => (text += piece) };
-  const [name, ...rest] = args;
-  const command = commands.find((candidate) => candidate.name === name) as (typeof commands)[number];
-  const interrupt = new Interrupt();
-  try {
-    await run({
-      args: (await readArguments(command, rest)) as Arguments,
-      output: new Output(false, out, { write: () => undefined }),
-      interrupt,
-    });
-  } finally {
-    interrupt.release();
-  }
+  await runHere(run, args, new Output(false, out, { write: () => undefined }));
   return text;
 }
 

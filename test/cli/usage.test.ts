@@ -1,4 +1,5 @@
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { commandHelp } from "../../lib/cli/help.js";
 import { commands, kebab } from "../../lib/cli/options.js";
@@ -158,11 +159,45 @@ describe("the program", () => {
       ["--packing"],
       ["--adapter", "a", "--rank", "4"],
       ["--html", work.at("no/such/page.html")],
+      ["--html", work.at(".")],
+      ["--method", "sigma", "--alpha", "4"],
+      ["--method", "sigma", "--use-rslora"],
       ["--out", model],
     ] as const;
     const all = await Promise.all(
       cases.map((more) => cli(more[0] === "--out" ? ["train", "--model", model, "--data", work.data, ...more] : args(more))),
     );
     expect(all.map(({ code, stderr }) => [code, stderr.split(":")[0]])).toEqual(cases.map(() => [2, "BAD_ARGUMENT"]));
+  });
+
+  test("finds mistakes of the other commands before it loads anything", async () => {
+    const cases = [
+      ["eval", "--model", model, "--data", work.data, "--packing"],
+      ["generate", "--model", model, "--prompt", "a", "--stop", ""],
+      ["generate", "--model", model, "--prompt", "-"],
+    ];
+    const all = await Promise.all(cases.map((args) => cli(args)));
+    expect(all.map(({ code, stderr }) => [code, stderr.split(":")[0]])).toEqual(cases.map(() => [2, "BAD_ARGUMENT"]));
+  });
+
+  test("looks for files and reads an adapter before it loads the model", async () => {
+    const [absent, broken] = [work.at("absent.jsonl"), work.at("broken-adapter")];
+    mkdirSync(broken);
+    writeFileSync(join(broken, "adapter_config.json"), "{");
+    const train = ["train", "--model", model, "--out", work.at("never"), "--data"];
+    const cases = [
+      [["eval", "--model", model, "--data", absent], "IO_NOT_FOUND"],
+      [[...train, absent], "IO_NOT_FOUND"],
+      [[...train, work.data, "--eval-data", absent], "IO_NOT_FOUND"],
+      [[...train, work.data, "--prompts", absent], "IO_NOT_FOUND"],
+      [["generate", "--model", model, "--prompt", "a", "--adapter", broken], "ADAPTER_BAD_JSON"],
+      [["eval", "--model", model, "--data", work.data, "--adapter", broken], "ADAPTER_BAD_JSON"],
+      [["merge", "--model", model, "--out", work.at("never"), "--adapter", broken], "ADAPTER_BAD_JSON"],
+      [["inspect", broken], "ADAPTER_BAD_JSON"],
+      [[...train, work.data, "--adapter", broken], "ADAPTER_BAD_JSON"],
+    ] as const;
+    const all = await Promise.all(cases.map(([args]) => cli([...args, "--json"])));
+    expect(all.map(({ stdout }) => eventsOf(stdout).map(({ type, code }) => [type, code]))).toEqual(cases.map(([, code]) => [["error", code]]));
+    expect(all.map(({ code }) => code)).toEqual(cases.map(() => 1));
   });
 });
