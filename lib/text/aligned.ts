@@ -34,6 +34,11 @@ export class Aligned {
     return this.places === undefined ? this.shift + unitEnd : (this.places.ends[this.shift + unitEnd - 1] as number);
   }
 
+  /** Units of the source that it stands for. */
+  get sourceLength(): number {
+    return this.text === "" ? 0 : this.sourceEnd(this.text.length) - this.sourceStart(0);
+  }
+
   slice(start: number, end: number): Aligned {
     if (start === 0 && end === this.text.length) return this;
     return new Aligned(this.text.slice(start, end), this.places, this.shift + start);
@@ -43,6 +48,23 @@ export class Aligned {
   withUnits(text: string): Aligned {
     return new Aligned(text, this.places, this.shift);
   }
+}
+
+/** How much longer than its source a text may become: Unicode normalization and bytes as characters together make 33 of one. */
+const maxGrowth = 40;
+/** And so many units for the shortest texts. */
+const growthMargin = 16;
+
+/** Units that may come of so many of the source. */
+export function mostUnits(source: number): number {
+  return maxGrowth * source + growthMargin;
+}
+
+/** @throws LowrankError TOKENIZER_BAD_COMPONENT when `length` units are more than `source` units of the text may become */
+export function checkGrowth(length: number, source: number): void {
+  if (length <= mostUnits(source)) return;
+  const problem = `The tokenizer makes a text of ${source} characters more than ${maxGrowth} times longer.`;
+  throw new LowrankError("TOKENIZER_BAD_COMPONENT", `${problem} Download the tokenizer again from where it came.`, { expected: maxGrowth });
 }
 
 /** Collects the units of a changed text together with where they came from. */
@@ -56,8 +78,9 @@ export class AlignedBuilder {
     private readonly from: Aligned,
     capacity = from.text.length + 16,
   ) {
-    this.starts = new Int32Array(capacity);
-    this.ends = new Int32Array(capacity);
+    const bounded = Math.min(capacity, mostUnits(from.sourceLength));
+    this.starts = new Int32Array(bounded);
+    this.ends = new Int32Array(bounded);
   }
 
   /** Appends the units `[start, end)` of the old text unchanged. */
@@ -83,24 +106,17 @@ export class AlignedBuilder {
     return new Aligned(this.text, { starts: this.starts, ends: this.ends }, 0);
   }
 
+  /** The capacity never exceeds the limit, so only what does not fit is looked at. */
   private reserve(count: number): void {
-    if (this.length + count <= this.starts.length) return;
-    this.checkGrowth(count);
-    const capacity = Math.max(2 * this.starts.length, this.length + count);
+    const wanted = this.length + count;
+    if (wanted <= this.starts.length) return;
+    const source = this.from.sourceLength;
+    checkGrowth(wanted, source);
+    const capacity = Math.min(Math.max(2 * this.starts.length, wanted), mostUnits(source));
     this.starts = grown(this.starts, capacity);
     this.ends = grown(this.ends, capacity);
   }
-
-  private checkGrowth(count: number): void {
-    const source = this.from.sourceEnd(this.from.text.length) - this.from.sourceStart(0);
-    if (this.length + count <= maxGrowth * source + 4096) return;
-    const problem = `The normalizer of the tokenizer makes a text of ${source} characters more than ${maxGrowth} times longer.`;
-    throw new LowrankError("TOKENIZER_BAD_COMPONENT", `${problem} Download the tokenizer again from where it came.`, { expected: maxGrowth });
-  }
 }
-
-/** Unicode normalization makes a text at most 18 times longer, bytes as characters 3 times. */
-const maxGrowth = 20;
 
 function grown(old: Int32Array, capacity: number): Int32Array {
   const larger = new Int32Array(capacity);

@@ -3,7 +3,7 @@
  * normalized character stands for. Alignment follows the `tokenizers` library: what is put in front belongs to the first character,
  * a replacement to the last character that it replaces.
  */
-import { type Aligned, AlignedBuilder } from "./aligned.js";
+import { type Aligned, AlignedBuilder, mostUnits } from "./aligned.js";
 import type { Component } from "./components.js";
 import { unknownToNormalizers } from "./unicode-versions.js";
 
@@ -68,6 +68,9 @@ export function replace(piece: Aligned, pattern: string, content: string): Align
   return builder.finish();
 }
 
+/** Units that one can become, U+FDFA for instance. */
+const maxExpansion = 18;
+
 /** Runs that no Unicode normalization joins with their neighbours, nearly always: a character with its marks, Hangul syllables. */
 const unicodeRuns = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff]+|\P{M}\p{M}*|\p{M}+/gu;
 
@@ -77,15 +80,18 @@ const unicodeRuns = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff]+|\P{M}\p{M}*|\p{M
  */
 function normalizeUnicode(piece: Aligned, form: Form): Aligned {
   const { text } = piece;
-  const whole = normalized(text, form);
-  if (whole === text) return piece;
-  const builder = new AlignedBuilder(piece, Math.max(whole.length, 16));
+  // What was made longer before might become longer than a string can be; then the runs are counted first.
+  const isLong = text.length * maxExpansion > mostUnits(piece.sourceLength);
+  const early = isLong ? undefined : normalized(text, form);
+  if (early === text) return piece;
+  const builder = new AlignedBuilder(piece);
   for (const { 0: run, index } of text.matchAll(unicodeRuns)) {
     const changed = normalized(run, form);
     if (changed === run) builder.keep(index, index + run.length);
     else builder.put(changed, index, index + run.length);
   }
   const joined = builder.finish();
+  const whole = early ?? normalized(text, form);
   if (joined.text === whole) return joined;
   const coarse = new AlignedBuilder(piece, whole.length);
   coarse.put(whole, 0, text.length);

@@ -3,7 +3,7 @@
  * because `@huggingface/tokenizers` treats every behavior of Split alike and does not split in Metaspace, and because it compiles
  * regular expressions from the file.
  */
-import { type Aligned, AlignedBuilder, codePointLength } from "./aligned.js";
+import { type Aligned, AlignedBuilder, checkGrowth, codePointLength } from "./aligned.js";
 import { byteToChar } from "./bytes.js";
 import type { Component } from "./components.js";
 import { prepend, replace } from "./normalizers.js";
@@ -49,6 +49,10 @@ function sequence(parts: readonly PreTokenizer[]): PreTokenizer {
     for (const part of parts) {
       const next: Aligned[] = [];
       for (const one of pieces) part(one, next);
+      checkGrowth(
+        next.reduce((sum, { text }) => sum + text.length, 0),
+        piece.sourceLength,
+      );
       pieces = next;
     }
     for (const word of pieces) words.push(word);

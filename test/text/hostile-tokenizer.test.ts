@@ -244,6 +244,49 @@ describe("tokenizer.json", () => {
     expect((await failureOf(() => tokenizer.encode("aaaa"))).code).toBe("TOKENIZER_BAD_COMPONENT");
   });
 
+  const ligature = { type: "Replace", pattern: { String: " " }, content: "\ufdfa" };
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+  const growing: readonly (readonly [string, Json, string])[] = [
+    ["puts much in front", { normalizer: { type: "Prepend", prepend: "a".repeat(4000) } }, "ab"],
+    ["puts much in front of every part", { normalizer: { type: "Prepend", prepend: "a".repeat(1000) } }, "a<end>".repeat(1000)],
+    [
+      "normalizes again and again",
+      {
+        normalizer: {
+          type: "Sequence",
+          normalizers: Array(9)
+            .fill([{ type: "NFKC" }, ligature])
+            .flat(),
+        },
+      },
+      "a b c d e f",
+    ],
+    ["writes bytes of bytes", { pre_tokenizer: { type: "Sequence", pretokenizers: Array(20).fill(byteLevel) } }, "é"],
+    [
+      "doubles its words",
+      {
+        pre_tokenizer: {
+          type: "Sequence",
+          pretokenizers: [..."_-_-_-_-_-_-_-_-"].flatMap((replacement) => [{ type: "Metaspace", replacement }, { type: "Punctuation" }]),
+        },
+      },
+      "ab",
+    ],
+  ];
+  it.each(growing)("that %s refuses the text", async (_, parts, source) => {
+    const tokenizer = await loadTokenizer({ "tokenizer.json": bpe((json) => Object.assign(json, parts)) });
+    const failure = await failureOf(() => tokenizer.encode(source));
+    expect(failure.code).toBe("TOKENIZER_BAD_COMPONENT");
+    expect(failure.details.expected).toBe(40);
+  });
+
+  it("may make a text as much longer as Unicode can", async () => {
+    const tokenizer = await loadTokenizer({
+      "tokenizer.json": bpe((json) => Object.assign(json, { normalizer: { type: "NFKC" }, pre_tokenizer: byteLevel })),
+    });
+    expect(tokenizer.encode("\ufdfa".repeat(50_000))).toHaveLength(50_000 * 33);
+  });
+
   it("without an unknown token refuses characters that have no token", async () => {
     const tokenizer = await loadTokenizer({ "tokenizer.json": bpe(({ model }) => Object.assign(model, { unk_token: null })) });
     const failure = await failureOf(() => tokenizer.encode("abc"));
