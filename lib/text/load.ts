@@ -40,7 +40,7 @@ const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; reado
 export async function loadTokenizer(source: string | TokenizerFiles, { allowSymlinks = false }: LinkOptions = {}): Promise<Tokenizer> {
   const folder = typeof source === "string" ? source : "";
   const read = (name: TokenizerFileName): Promise<Uint8Array | undefined> =>
-    typeof source === "string" ? readOptional(folder, name, allowSymlinks) : Promise.resolve(given(source[name]));
+    typeof source === "string" ? readOptional(folder, name, allowSymlinks) : Promise.resolve(given(name, source[name]));
   const main = await read("tokenizer.json");
   if (main === undefined) {
     const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
@@ -63,7 +63,11 @@ export async function loadTokenizer(source: string | TokenizerFiles, { allowSyml
   return new Tokenizer(json, new TokenizerConfig(files, json));
 }
 
-function given(contents: Uint8Array | string | undefined): Uint8Array | undefined {
+function given(name: TokenizerFileName, contents: Uint8Array | string | undefined): Uint8Array | undefined {
+  if (contents === undefined) return undefined;
+  const { bytes, code } = limits[name];
+  const size = typeof contents === "string" ? Buffer.byteLength(contents) : contents.length;
+  if (size > bytes) throw fileError(code, name, `the contents have ${size} bytes, the limit is ${bytes}.`, { expected: bytes, actual: size });
   return typeof contents === "string" ? new TextEncoder().encode(contents) : contents;
 }
 

@@ -325,6 +325,18 @@ describe("the other files", () => {
     expect(failure.details.file).toBe("tokenizer_config.json");
   });
 
+  it.each([
+    ["tokenizer.json", 128 * 1024 * 1024, "TOKENIZER_TOO_LARGE"],
+    ["tokenizer_config.json", 16 * 1024 * 1024, "TOKENIZER_TOO_LARGE"],
+    ["special_tokens_map.json", 16 * 1024 * 1024, "TOKENIZER_TOO_LARGE"],
+    ["chat_template.jinja", 1_000_000, "TEMPLATE_TOO_LARGE"],
+  ] as const)("given as contents have the limits of files: %s", async (name, limit, code) => {
+    for (const contents of [new Uint8Array(limit + 1), "é".repeat(limit / 2 + 1)]) {
+      const failure = await failureOf(() => loadTokenizer({ "tokenizer.json": json, [name]: contents }));
+      expect([failure.code, failure.details.file, failure.details.expected]).toEqual([code, name, limit]);
+    }
+  });
+
   it("add tokens that tokenizer.json lacks", async () => {
     const tokenizer = await loadTokenizer({
       "tokenizer.json": json,
