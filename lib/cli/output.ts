@@ -4,7 +4,8 @@ import { terminalText } from "./format.js";
 
 export class Output {
   constructor(
-    readonly json: boolean,
+    /** Decided when the arguments are read. */
+    public json: boolean,
     private readonly out: ProgressStream = process.stdout,
     readonly err: ProgressStream = process.stderr,
   ) {}

@@ -51,15 +51,41 @@ export class Arguments {
   }
 }
 
-/**
- * Reads the arguments behind the name of a command.
- * @throws UsageError UNKNOWN_OPTION with the nearest name, BAD_ARGUMENT
- */
-export async function readArguments(command: CommandSpec, args: readonly string[]): Promise<Arguments | "help"> {
-  const { given, positionals } = split(command, args);
+/** What stands behind the name of a command, and in its --config file; nothing is checked yet. */
+export interface Given {
+  readonly command: CommandSpec;
+  readonly tokens: readonly Token[];
+  /** What the file holds, or why it cannot be read. */
+  readonly config: ConfigFile | UsageError;
+  /** Whether events are wanted, of errors in all this too. */
+  readonly json: boolean;
+}
+
+type ConfigFile = Readonly<Record<string, JsonValue>>;
+type Token = NonNullable<ReturnType<typeof parseArgs>["tokens"]>[number];
+
+/** Reads the arguments behind the name of a command, and the file of --config. */
+export async function readGiven(command: CommandSpec, args: readonly string[]): Promise<Given> {
+  const options = Object.fromEntries(command.options.map(({ name, kind }) => [kebab(name), { type: kind === "switch" ? "boolean" : "string" }]));
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: options as Record<string, { type: "boolean" | "string" }>,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const last = (...names: readonly string[]) => tokens.filter((token) => token.kind === "option").findLast(({ name }) => names.includes(name));
+  const path = last("config")?.value;
+  const config = path === undefined ? {} : await readConfig(path);
+  const json = last("json", "no-json")?.name ?? (!(config instanceof UsageError) && config["json"] === true ? "json" : "no-json");
+  return { command, tokens, config, json: json === "json" };
+}
+
+/** @throws UsageError UNKNOWN_OPTION with the nearest name, BAD_ARGUMENT; what reading the --config file threw */
+export function checkGiven({ command, tokens, config }: Given): Arguments | "help" {
+  const { given, positionals } = split(command, tokens);
   if (given.get("help") === true) return "help";
-  const config = given.get("config");
-  const values = new Map([...(config === undefined ? [] : await readConfig(command, config as string)), ...given]);
+  const values = new Map([...checkConfig(command, config), ...given]);
   values.delete("config");
   if (positionals.length > (command.positional === undefined ? 0 : 1)) {
     const surplus = positionals[command.positional === undefined ? 0 : 1] as string;
@@ -77,17 +103,13 @@ export async function readArguments(command: CommandSpec, args: readonly string[
   return new Arguments(command, positionals[0], values);
 }
 
+/** Both in one. */
+export const readArguments = async (command: CommandSpec, args: readonly string[]): Promise<Arguments | "help"> =>
+  checkGiven(await readGiven(command, args));
+
 /** The options and the other arguments, each option checked. */
-function split(command: CommandSpec, args: readonly string[]): { given: Map<string, OptionValue>; positionals: string[] } {
+function split(command: CommandSpec, tokens: readonly Token[]): { given: Map<string, OptionValue>; positionals: string[] } {
   const byKebab = new Map(command.options.map((option) => [kebab(option.name), option]));
-  const options = Object.fromEntries(command.options.map(({ name, kind }) => [kebab(name), { type: kind === "switch" ? "boolean" : "string" }]));
-  const { tokens } = parseArgs({
-    args: [...args],
-    options: options as Record<string, { type: "boolean" | "string" }>,
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
   const given = new Map<string, OptionValue>();
   const positionals: string[] = [];
   for (const token of tokens) {
@@ -167,19 +189,24 @@ const rules: JsonRules = {
   place: "line",
 };
 
-/** The options in a --config file. */
-async function readConfig(command: CommandSpec, path: string): Promise<Map<string, OptionValue>> {
-  let root: JsonValue;
+/** What a --config file holds: an object. */
+async function readConfig(path: string): Promise<ConfigFile | UsageError> {
   try {
-    root = plainValue(parseJson(await readSmallFile(path), { ...rules, path }));
+    const root = plainValue(parseJson(await readSmallFile(path), { ...rules, path }));
+    if (root !== null && typeof root === "object" && !Array.isArray(root)) return root;
+    return wrong("--config", `${quoted(path)} is not a JSON object`);
   } catch (error) {
-    if (error instanceof LowrankError) throw new UsageError(error.code, `--config: ${error.message}`, error.details);
+    if (error instanceof LowrankError) return new UsageError(error.code, `--config: ${error.message}`, error.details);
     throw error;
   }
-  if (root === null || typeof root !== "object" || Array.isArray(root)) throw wrong("--config", `${quoted(path)} is not a JSON object`);
+}
+
+/** The options in a --config file. */
+function checkConfig(command: CommandSpec, config: Given["config"]): Map<string, OptionValue> {
+  if (config instanceof UsageError) throw config;
   const options = command.options.filter(({ commandLineOnly }) => commandLineOnly !== true);
   const values = new Map<string, OptionValue>();
-  for (const [name, value] of Object.entries(root)) {
+  for (const [name, value] of Object.entries(config)) {
     const option = options.find((candidate) => candidate.name === name);
     if (option === undefined) {
       const known = options.map((candidate) => candidate.name);

@@ -6,7 +6,7 @@ import { commandHelp, programHelp } from "./help.js";
 import { Interrupt, interruptedCode } from "./interrupt.js";
 import { type CommandSpec, commands } from "./options.js";
 import { Output } from "./output.js";
-import { readArguments } from "./parse.js";
+import { checkGiven, readGiven } from "./parse.js";
 import { UsageError } from "./usage.js";
 
 /** Loaded when needed: `--help` loads no engine. */
@@ -51,10 +51,12 @@ async function dispatch(args: readonly string[], output: Output, interrupt: Inte
   if (name === "--help" || name === "-h") return say(output, "help", programHelp(packageVersion));
   const command = commands.find((candidate) => candidate.name === name);
   if (command === undefined) throw unknownCommand(name);
-  const parsed = await readArguments(command, rest);
+  const given = await readGiven(command, rest);
+  output.json = given.json;
+  const parsed = checkGiven(given);
   if (parsed === "help") return say(output, "help", commandHelp(command));
   const run = await (implementations[name] as NonNullable<(typeof implementations)[string]>)();
-  await run({ args: parsed, output: parsed.flag("json") === output.json ? output : new Output(parsed.flag("json")), interrupt });
+  await run({ args: parsed, output, interrupt });
 }
 
 const commandNames = commands.map(({ name }: CommandSpec) => name);

@@ -152,6 +152,25 @@ describe("the program", () => {
     expect(eventsOf(json.stdout)).toEqual([{ type: "error", code: "IO_NOT_FOUND", message: expect.stringContaining("config.json") }]);
   });
 
+  test("tells errors as JSON where the config file says so", async () => {
+    const absent = { model: work.at("absent"), data: work.data };
+    const file = (name: string, value: object): string => {
+      writeFileSync(work.at(name), JSON.stringify(value));
+      return work.at(name);
+    };
+    const good = file("json.json", { ...absent, json: true });
+    const cases = [
+      [["eval", "--config", good], 1, "IO_NOT_FOUND"],
+      [["eval", `--config=${good}`, "--rnak", "4"], 2, "UNKNOWN_OPTION"],
+      [["eval", "--config", file("wrong.json", { ...absent, batchSiez: 4, json: true })], 2, "UNKNOWN_OPTION"],
+      [["eval", "--config", file("lacking.json", { json: true })], 2, "BAD_ARGUMENT"],
+    ] as const;
+    const all = await Promise.all(cases.map(([args]) => cli(args)));
+    expect(all.map(({ code, stdout }) => [code, eventsOf(stdout)[0]?.["code"]])).toEqual(cases.map(([, code, error]) => [code, error]));
+    const plain = await cli(["eval", "--config", good, "--no-json"]);
+    expect([plain.code, plain.stdout]).toEqual([1, ""]);
+  });
+
   test("finds mistakes before it loads anything", async () => {
     const args = (more: readonly string[]): string[] => ["train", "--model", model, "--data", work.data, "--out", work.at("never"), ...more];
     const cases = [
