@@ -29,13 +29,6 @@ export function bytesText(bytes: number | undefined, largest: "GB" | "TB" = "TB"
   return `${step === 0 ? bytes : Number((bytes / 1000 ** step).toPrecision(3))} ${units[step]}`;
 }
 
-export function secondsText(seconds: number | undefined): string {
-  if (!isKnown(seconds)) return missing;
-  if (seconds < 99.5) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  const minutes = Math.floor(Math.round(seconds) / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds) % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
 /** `1 row`, `2 rows`. */
 export const plural = (count: number, noun: string): string => `${countText(count)} ${noun}${count === 1 ? "" : "s"}`;
 

@@ -1,5 +1,6 @@
 /** @file Where the words of a command go: results and JSON events to standard output, everything else to standard error. */
 import type { ProgressStream } from "../train/index.js";
+import { StatusLine } from "../train/progress.js";
 import { terminalText } from "./format.js";
 
 export class Output {
@@ -41,28 +42,24 @@ export class Output {
 /** Models and files say anything: a terminal gets no control characters of theirs. Everything else gets the text as it is. */
 const shown = (text: string, { isTTY }: ProgressStream): string => (isTTY === true ? terminalText(text) : text);
 
-/** How far some work has come: a line that changes on a terminal, elsewhere a line every 5 seconds. */
+/** How far some work has come, unless it is done soon. */
 export class Meter {
-  private drawn = performance.now();
-  private open = false;
+  readonly #line: StatusLine;
 
   constructor(
-    private readonly stream: ProgressStream,
+    stream: ProgressStream,
     private readonly label: string,
-  ) {}
+  ) {
+    this.#line = new StatusLine(stream);
+    this.#line.rest();
+  }
 
   update(done: number, total: number, unit = ""): void {
-    const now = performance.now();
-    const isTerminal = this.stream.isTTY === true;
-    if (now - this.drawn < (isTerminal ? 100 : 5000)) return;
-    this.drawn = now;
-    const text = `${this.label}  ${Math.floor((100 * done) / Math.max(1, total))} %${unit === "" ? "" : `  ${unit}`}`;
-    this.stream.write(isTerminal ? `\r\x1b[K${text.slice(0, (this.stream.columns ?? 100) - 1)}` : `${text}\n`);
-    this.open = isTerminal;
+    if (!this.#line.isDue) return;
+    this.#line.show(`${this.label}  ${Math.floor((100 * done) / Math.max(1, total))} %${unit === "" ? "" : `  ${unit}`}`);
   }
 
   end(): void {
-    if (this.open) this.stream.write("\r\x1b[K");
-    this.open = false;
+    this.#line.clear();
   }
 }

@@ -19,37 +19,67 @@ export interface ProgressOptions {
 
 const barWidth = 24;
 
+/** A line that says how far something is: on a terminal it changes in its place, elsewhere a new one comes now and then. @internal */
+export class StatusLine {
+  #open = false;
+  #shownAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly stream: ProgressStream) {}
+
+  get isTerminal(): boolean {
+    return this.stream.isTTY === true;
+  }
+
+  /** Whether the time for another text has come. */
+  get isDue(): boolean {
+    return performance.now() - this.#shownAt > (this.isTerminal ? 100 : 5000);
+  }
+
+  /** No text is due for a while. */
+  rest(): void {
+    this.#shownAt = performance.now();
+  }
+
+  show(text: string): void {
+    this.rest();
+    this.stream.write(this.isTerminal ? `\r\x1b[K${text.slice(0, (this.stream.columns ?? 100) - 1)}` : `${text}\n`);
+    this.#open = this.isTerminal;
+  }
+
+  clear(): void {
+    if (this.#open) this.stream.write("\r\x1b[K");
+    this.#open = false;
+  }
+}
+
+/** `8.1 s`, `2 min 0 s`, `1 h 5 min`. @internal */
+export function secondsText(seconds: number): string {
+  if (seconds < 99.5) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 /**
  * Passes the events of a training on, and shows its progress: `for await (const event of showProgress(train(…)))`.
  */
 export async function* showProgress<E extends TrainingEvent>(training: AsyncIterable<E>, options: ProgressOptions = {}): AsyncGenerator<E, void> {
   const { stream = process.stderr, label = "training", every } = options;
-  const terminal = stream.isTTY === true;
-  let drawn = Number.NEGATIVE_INFINITY;
-  let open = false;
-  const clear = (): void => {
-    if (open) stream.write("\r\x1b[K");
-    open = false;
-  };
+  const line = new StatusLine(stream);
   try {
     for await (const event of training) {
-      const now = performance.now();
       if (event.type === "step") {
-        const due = terminal ? now - drawn > 100 : every === undefined ? now - drawn > 5000 : event.step % every === 0;
-        if (due) {
-          drawn = now;
-          stream.write(terminal ? `\r\x1b[K${progressText(event, label).slice(0, (stream.columns ?? 100) - 1)}` : `${progressText(event, label)}\n`);
-          open = terminal;
-        }
+        const isDue = line.isTerminal || every === undefined ? line.isDue : event.step % every === 0;
+        if (isDue) line.show(progressText(event, label));
       } else {
-        clear();
+        line.clear();
         const text = noteText(event, label);
         if (text !== undefined) stream.write(`${text}\n`);
       }
       yield event;
     }
   } finally {
-    clear();
+    line.clear();
   }
 }
 
@@ -77,6 +107,3 @@ function noteText(event: TrainingEvent, label: string): string | undefined {
       return undefined;
   }
 }
-
-const secondsText = (seconds: number): string =>
-  seconds < 99.5 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
