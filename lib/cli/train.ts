@@ -1,9 +1,10 @@
 /** @file lowrank train. */
 import { resolve } from "node:path";
 import { writeAtomic } from "../io/atomic.js";
-import { type Adapter, type AdapterConfig, type AttachOptions, attach } from "../lora/index.js";
+import { type Adapter, type AttachOptions, attach } from "../lora/index.js";
 import type { OpenAdapter } from "../lora/open-adapter.js";
 import { checkAttachOptions } from "../lora/options.js";
+import { maxRank } from "../lora/peft-config.js";
 import type { CausalLm } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
@@ -68,28 +69,27 @@ async function checkBefore(context: Context): Promise<void> {
   await requireFiles(context, ["data", "evalData", "prompts"]);
 }
 
-/** @throws UsageError for options of the other method */
+/** @throws UsageError for options of the other method, and for what could be trained but not be saved */
 function checkAttach({ args }: Context): void {
   try {
-    checkAttachOptions(attachOptions(args));
+    const { method, rank = 0 } = checkAttachOptions(attachOptions(args)).config;
+    if (method === "lora" && rank > maxRank) throw new UsageError("BAD_ARGUMENT", `--rank is at most ${maxRank} for --method lora; found ${rank}.`);
   } catch (error) {
     throw error instanceof LowrankError ? new UsageError(error.code, error.message, error.details) : error;
   }
 }
 
-const attachOptions = (args: Arguments): AttachOptions => ({ targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) }) as AttachOptions;
+function attachOptions(args: Arguments): AttachOptions {
+  const given = { targetModules: "all-linear", ...args.pick([...attachNames, "seed"]) } as AttachOptions;
+  return given.method === "sigma" ? given : { ...given, baseModelName: baseName(args.required("model")), taskType: "CAUSAL_LM" };
+}
 
 async function makeAdapter(context: Context, model: CausalLm, stored: OpenAdapter | undefined): Promise<Adapter> {
   const { args } = context;
   const loaded = await attachStored(context, model, stored);
   const made = loaded ?? attach(model, attachOptions(args));
-  if (loaded === undefined) {
-    // `save` writes this to adapter_config.json, where other programs look for the base.
-    Object.assign(made.config, {
-      peft: { baseModelNameOrPath: baseName(args.required("model")), taskType: "CAUSAL_LM" } satisfies AdapterConfig["peft"],
-    });
-    describeAdapter(context, made);
-  } else checkTemplate(context, model, loaded);
+  if (loaded === undefined) describeAdapter(context, made);
+  else checkTemplate(context, model, loaded);
   return made;
 }
 

@@ -25,6 +25,10 @@ export interface AttachOptions extends Omit<TargetOptions, "modulesToSave"> {
   readonly alphaPattern?: ValuePatterns;
   /** The initial values are a pure function of it and the modules' paths; default 0. */
   readonly seed?: number;
+  /** lora: the name or folder of the base, as other programs look for it in the saved file (`base_model_name_or_path`). */
+  readonly baseModelName?: string;
+  /** lora: what the base does, in the saved file: "CAUSAL_LM" for a language model. */
+  readonly taskType?: string;
   /** Only "none". */
   readonly bias?: "none";
   /** Stands in messages; default: the method. */
@@ -43,7 +47,7 @@ export interface AdapterConfig {
   readonly rankPattern: ReadonlyMap<string, number>;
   readonly alphaPattern: ReadonlyMap<string, number>;
   readonly targets: TargetOptions;
-  /** What the file of a loaded adapter says beside that; written again when it is saved. */
+  /** What the file of the adapter says beside that; written when it is saved. */
   readonly peft?: Partial<PeftConfig>;
 }
 
@@ -52,7 +56,7 @@ export const methods: Readonly<Record<MethodName, Method>> = { lora, sigma };
 const commonNames = [
   ...["method", "rank", "rankPattern", "targetModules", "excludeModules", "layersToTransform", "layersPattern", "seed", "bias", "name"],
 ];
-const loraNames = ["alpha", "dropout", "useRslora", "alphaPattern"];
+const loraNames = ["alpha", "dropout", "useRslora", "alphaPattern", "baseModelName", "taskType"];
 
 /** @throws LowrankError UNKNOWN_OPTION with the nearest name, BAD_ARGUMENT */
 export function checkAttachOptions(options: AttachOptions): { readonly config: AdapterConfig; readonly seed: number; readonly name: string } {
@@ -67,6 +71,10 @@ export function checkAttachOptions(options: AttachOptions): { readonly config: A
   if (useRslora !== undefined && typeof useRslora !== "boolean") throw bad("useRslora", useRslora, "true or false");
   if (bias !== "none") throw bad("bias", bias, '"none": biases of the base are not trained');
   if (options.name !== undefined && typeof options.name !== "string") throw bad("name", options.name, "a string");
+  for (const name of ["baseModelName", "taskType"] as const) {
+    const text: unknown = options[name];
+    if (text !== undefined && (typeof text !== "string" || text === "")) throw bad(name, text, "a text that is not empty");
+  }
   return {
     config: {
       method,
@@ -77,6 +85,7 @@ export function checkAttachOptions(options: AttachOptions): { readonly config: A
       rankPattern: checkPatterns("rankPattern", options.rankPattern, (value) => Number.isSafeInteger(value) && value >= 1, "integers from 1 on"),
       alphaPattern: checkPatterns("alphaPattern", options.alphaPattern, isAlpha, "finite numbers from 0 on"),
       targets: targetsOf(options),
+      peft: { baseModelNameOrPath: options.baseModelName ?? null, taskType: options.taskType ?? null },
     },
     seed,
     name: options.name ?? method,

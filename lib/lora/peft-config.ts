@@ -64,7 +64,8 @@ export const defaultPeftConfig: PeftConfig = {
   lowrank: null,
 };
 
-const maxRank = 1024;
+/** The largest rank that a file may have. */
+export const maxRank = 1024;
 
 /** Fields that must be empty, false or absent, and what they would do. */
 const changesResult: ReadonlyArray<readonly [name: string, neutral: "null" | "empty" | "false", effect: string]> = [

@@ -181,6 +181,7 @@ describe("the program", () => {
       ["--html", work.at(".")],
       ["--method", "sigma", "--alpha", "4"],
       ["--method", "sigma", "--use-rslora"],
+      ["--rank", "1025"],
       ["--out", model],
     ] as const;
     const all = await Promise.all(

@@ -47,6 +47,20 @@ async function updatesOf(adapter: Adapter): Promise<Map<string, Update>> {
   return new Map(await Promise.all(entries));
 }
 
+describe("what attach was told of the base", () => {
+  it("stands in the file, where other programs look for it", async () => {
+    const dir = join(folder, "named-base");
+    using adapter = attach(net, { rank: 2, targetModules: ["up"], baseModelName: "owner/net", taskType: "CAUSAL_LM" });
+    await adapter.save(dir);
+    const config = JSON.parse(await readFile(join(dir, "adapter_config.json"), "utf8"));
+    expect(config).toMatchObject({ base_model_name_or_path: "owner/net", task_type: "CAUSAL_LM" });
+    using plain = attach(net, { rank: 2, targetModules: ["up"] });
+    await plain.save(dir);
+    const without = JSON.parse(await readFile(join(dir, "adapter_config.json"), "utf8"));
+    expect(without).toMatchObject({ base_model_name_or_path: null, task_type: null });
+  });
+});
+
 describe("what PEFT wrote", async () => {
   const expected = await peftOutputs();
 
