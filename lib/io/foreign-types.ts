@@ -11,7 +11,11 @@ export interface ForeignType {
 const convert = "Convert it with the Python package safetensors (load it there, then safetensors.torch.save_file).";
 const downloadAgain = "Download the file again.";
 
-const types: readonly (ForeignType & { readonly matches: (head: Uint8Array, text: string) => boolean })[] = [
+type Known = ForeignType & { readonly matches: (head: Uint8Array, text: string) => boolean };
+
+const zipStart = "PK\u0003\u0004";
+
+const types: readonly Known[] = [
   {
     detected: "pickle",
     what: "a Python pickle; pickles can run code and are never read",
@@ -22,7 +26,7 @@ const types: readonly (ForeignType & { readonly matches: (head: Uint8Array, text
     detected: "pytorch-zip",
     what: "a ZIP archive, as the .pt and .bin files of PyTorch are",
     remedy: convert,
-    matches: (_, text) => text.startsWith("PK\u0003\u0004") || text.startsWith("PK\u0005\u0006"),
+    matches: (_, text) => text.startsWith(zipStart) || text.startsWith("PK\u0005\u0006"),
   },
   {
     detected: "html",
@@ -56,14 +60,41 @@ const types: readonly (ForeignType & { readonly matches: (head: Uint8Array, text
   },
 ];
 
+const binary = (start: string, detected: string, what: string, remedy: string): Known => ({
+  detected,
+  what,
+  remedy,
+  matches: (_, text) => text.startsWith(start),
+});
+
+/** Types that are given instead of data. */
+const dataTypes: readonly Known[] = [
+  ...types.filter(({ detected }) => ["gzip", "html", "git-lfs-pointer"].includes(detected)),
+  binary(zipStart, "zip", "a ZIP archive", "Unpack it first."),
+  binary("\u0028\u00b5\u002f\u00fd", "zstd", "Zstandard-compressed data", "Decompress it first."),
+  binary("BZh", "bzip2", "bzip2-compressed data", "Decompress it first."),
+  binary("\u00fd7zXZ", "xz", "xz-compressed data", "Decompress it first."),
+  binary("PAR1", "parquet", "a Parquet file", "Convert it to JSONL."),
+  binary("ARROW1", "arrow", "an Arrow file", "Convert it to JSONL."),
+  binary("SQLite format 3", "sqlite", "an SQLite database", "Export it as JSONL."),
+];
+
 /** How many bytes of a file {@link foreignType} looks at. */
 export const sniffLength = 512;
 
 /** The foreign type that the first bytes of a file show, if they show one; safetensors files give none. */
 export function foreignType(head: Uint8Array): ForeignType | undefined {
-  if (looksLikeSafetensors(head)) return undefined;
+  return looksLikeSafetensors(head) ? undefined : typeAmong(types, head);
+}
+
+/** The foreign type of a file that should hold data as text. */
+export function foreignData(head: Uint8Array): ForeignType | undefined {
+  return typeAmong(dataTypes, head);
+}
+
+function typeAmong(known: readonly Known[], head: Uint8Array): ForeignType | undefined {
   const text = Buffer.from(head.subarray(0, sniffLength)).toString("latin1");
-  return types.find((type) => type.matches(head, text));
+  return known.find((type) => type.matches(head, text));
 }
 
 /** A length below 2^32 and then the brace (or a space before it): no other type starts so. */

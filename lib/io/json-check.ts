@@ -45,7 +45,7 @@ export interface CheckedJson {
 }
 
 /** Numbers with more characters than this are refused: no real file has them and exact arithmetic on them is not linear. */
-export const maxNumberLength = 1024;
+const maxNumberLength = 1024;
 
 /** Bytes, as written, of all keys in objects that are open at the same time. */
 const maxOpenKeyBytes = 32 * 1024 * 1024;

@@ -1,8 +1,11 @@
 /** @file Added tokens: strings that become one token wherever they stand in a text, before anything else looks at it. */
+import type { JsonValue } from "../io/json-scanner.js";
+import { quoted } from "../native/errors.js";
 import { codePointLength } from "./aligned.js";
 import { idLimit } from "./bpe.js";
 import type { Component } from "./components.js";
 import { isWhiteSpace, isWordCharacter } from "./patterns.js";
+import type { TokenTable } from "./token-table.js";
 import { Trie } from "./trie.js";
 
 export interface AddedToken {
@@ -24,35 +27,28 @@ const maxAddedTokens = 100_000;
 const maxContentLength = 256;
 
 /** The tokens of the list `added_tokens`. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
-export function readAddedTokens(list: Component, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
+export function readAddedTokens(list: Component, table: TokenTable): AddedTokenList {
   const items = list.raw();
   if (!Array.isArray(items)) throw list.error("TOKENIZER_BAD_ADDED_TOKEN", "added_tokens: expected a list", {});
-  const tokens = new AddedTokenList(vocabulary);
+  const tokens = new AddedTokenList(table);
   items.forEach((item, k) => {
     const component = list.item(item, k);
     tokens.add(component, component.integer("id", idLimit));
   });
-  return tokens.list;
+  return tokens;
 }
 
 /** Added tokens that contradict neither each other nor the vocabulary. */
 export class AddedTokenList {
   readonly list: AddedToken[] = [];
-  private readonly contents = new Map<string, number>();
-  private readonly ids = new Map<number, string>();
+  private readonly ids = new Set<number>();
   private units = 0;
 
-  constructor(vocabulary: ReadonlyMap<string, number>, known: readonly AddedToken[] = []) {
-    for (const [content, id] of vocabulary) this.note(content, id);
-    for (const token of known) {
-      this.list.push(token);
-      this.note(token.content, token.id);
-    }
-  }
+  constructor(private readonly table: TokenTable) {}
 
-  /** True when a token of this text has this id already, added or not. */
-  has(content: string, id: number): boolean {
-    return this.contents.get(content) === id;
+  /** Is this token on the list? */
+  has(content: JsonValue | undefined, id: number): boolean {
+    return this.ids.has(id) && this.table.tokens[id] === content;
   }
 
   /** Adds the token that `component` describes. @throws LowrankError TOKENIZER_BAD_ADDED_TOKEN, TOKENIZER_TOO_LARGE */
@@ -64,13 +60,13 @@ export class AddedTokenList {
     if (content === "") throw component.bad("content", "a string that is not empty", content);
     if (content.length > maxContentLength)
       throw component.error("TOKENIZER_TOO_LARGE", `${component.place}: the token has more than ${maxContentLength} characters`, {});
-    const otherId = this.contents.get(content);
+    const otherId = this.table.idOf(content);
     if (otherId !== undefined && otherId !== id) throw component.bad("id", `${otherId}, the id that this token has elsewhere`, id);
-    const otherContent = this.ids.get(id);
-    if (otherContent !== undefined && otherContent !== content)
-      throw component.bad("id", `an id that is not that of ${JSON.stringify(otherContent)}`, id);
+    const otherContent = this.table.tokens[id];
+    if (otherContent !== undefined && otherContent !== content) throw component.bad("id", `an id that is not that of ${quoted(otherContent)}`, id);
     const special = component.flag("special", false);
-    this.note(content, id);
+    this.table.add(content, id);
+    this.ids.add(id);
     this.list.push({
       id,
       content,
@@ -81,15 +77,10 @@ export class AddedTokenList {
       normalized: component.flag("normalized", !special),
     });
   }
-
-  private note(content: string, id: number): void {
-    this.contents.set(content, id);
-    this.ids.set(id, content);
-  }
 }
 
 /** A part of a text: an added token, or what is between. */
-export interface Part {
+interface Part {
   readonly token: AddedToken | undefined;
   readonly start: number;
   readonly end: number;

@@ -1,12 +1,12 @@
 /** @file Chat templates: Jinja as transformers runs it, with bounded work. */
 import { createHash } from "node:crypto";
+import { maxTemplateBytes } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { type ErrorDetails, fileError, LowrankError, quoted } from "../native/errors.js";
 import { Environment, parse, tokenize } from "./jinja.js";
 import { strftime } from "./strftime.js";
 import { analyze, LimitedInterpreter, type Limits, type Program, TemplateLimit } from "./template-limits.js";
 
-export const maxTemplateBytes = 1_000_000;
 /** Longer runs make the library's scanner slow. */
 const maxWhiteSpace = 256;
 
@@ -38,13 +38,16 @@ class TemplateRaised extends Error {}
 
 /** A chat template. It is parsed when first used. */
 export class ChatTemplate {
+  /** Without a byte order mark. */
+  readonly text: string;
   private program: Program | undefined;
 
   /** `path`: the file that the template came from, for errors. @throws LowrankError TEMPLATE_TOO_LARGE */
   constructor(
-    readonly text: string,
+    text: string,
     private readonly path: string,
   ) {
+    this.text = text.startsWith("\ufeff") ? text.slice(1) : text;
     if (text.length <= maxTemplateBytes) return;
     throw this.error("TEMPLATE_TOO_LARGE", `the chat template has ${text.length} characters, the limit is ${maxTemplateBytes}`, {});
   }
@@ -174,7 +177,7 @@ export function renderChat(
   const fixed = { messages, tools, documents: null, add_generation_prompt: addGenerationPrompt };
   for (const name of Object.keys(templateArgs)) {
     if (Object.hasOwn(fixed, name) || name === "namespace")
-      throw new LowrankError("BAD_ARGUMENT", `templateArgs may not hold ${JSON.stringify(name)}; the name is taken.`, { actual: name });
+      throw new LowrankError("BAD_ARGUMENT", `templateArgs may not hold ${quoted(name)}; the name is taken.`, { actual: name });
   }
   return template.render({ ...Object.fromEntries(roles), ...fixed, ...templateArgs }, now);
 }
@@ -189,7 +192,11 @@ function checkMessages(messages: readonly Message[]): void {
 }
 
 function chooseTemplate(templates: ChatTemplates, { template, tools }: ChatTemplateOptions): ChatTemplate {
-  const name = template ?? (tools !== undefined && templates.has("tool_use") ? "tool_use" : "default");
+  return requireTemplate(templates, template ?? (tools !== undefined && templates.has("tool_use") ? "tool_use" : "default"));
+}
+
+/** @throws LowrankError TEMPLATE_MISSING */
+export function requireTemplate(templates: ChatTemplates, name: string): ChatTemplate {
   const found = templates.get(name);
   if (found !== undefined) return found;
   const names = [...templates.keys()].map((known) => quoted(known));

@@ -2,6 +2,7 @@
 import type { JsonValue } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, type LowrankError, quoted } from "../native/errors.js";
+import { describe } from "./describe.js";
 
 /** A value of a JSON file with the path of keys that leads to it, for errors: `pre_tokenizer.pretokenizers[1].pattern`. */
 export class Component {
@@ -116,12 +117,4 @@ export class Component {
     }
     return this.value;
   }
-}
-
-/** A JSON value as it may stand in a message. */
-export function describe(value: JsonValue | undefined): string {
-  if (value === undefined) return "nothing";
-  if (typeof value === "string") return quoted(value);
-  if (value === null || typeof value !== "object") return String(value);
-  return Array.isArray(value) ? `a list of ${value.length}` : "an object";
 }

@@ -1,6 +1,8 @@
 /** @file The options of `readExamples`, checked. */
-import { checkNames, LowrankError, quoted } from "../native/errors.js";
+import { checkNames, LowrankError } from "../native/errors.js";
+import { requireTemplate } from "./chat-template.js";
 import type { DatasetProgress } from "./dataset-slices.js";
+import { describe } from "./describe.js";
 import type { ExampleOptions } from "./example.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -35,22 +37,12 @@ export function checkReadOptions(file: unknown, model: { readonly tokenizer: Tok
   if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) throw bad("now", now, "a Date");
   if (signal !== undefined && typeof signal?.aborted !== "boolean") throw bad("signal", signal, "an AbortSignal");
   if (onProgress !== undefined && typeof onProgress !== "function") throw bad("onProgress", onProgress, "a function");
-  checkTemplate(model.tokenizer, template);
-}
-
-function checkTemplate({ chatTemplates }: Tokenizer, template: unknown): void {
   if (template === undefined) return;
   if (typeof template !== "string") throw bad("template", template, "the name of a template");
-  if (chatTemplates.has(template)) return;
-  const names = [...chatTemplates.keys()];
-  const has = names.length === 0 ? "it has none" : `it has ${names.map(quoted).join(", ")}`;
-  throw new LowrankError("TEMPLATE_MISSING", `readExamples: the tokenizer has no chat template ${quoted(template)}: ${has}.`, {
-    expected: template,
-    actual: names,
-  });
+  requireTemplate(model.tokenizer.chatTemplates, template);
 }
 
 function bad(name: string, actual: unknown, expected: string): LowrankError {
-  const found = typeof actual === "string" ? quoted(actual) : actual !== null && typeof actual === "object" ? "an object" : String(actual);
+  const found = describe(actual);
   return new LowrankError("BAD_ARGUMENT", `readExamples: ${name} is ${found}; expected ${expected}.`, { actual: found, expected });
 }

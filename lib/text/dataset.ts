@@ -16,7 +16,7 @@ import { rowErrorOf } from "./row-errors.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** So many rows are checked before `readExamples` resolves; in a file of no more, all. */
-export const checkedRows = 2000;
+const checkedRows = 2000;
 
 /** Reasons that {@link Dataset.skipped} keeps. */
 const keptReasons = 20;

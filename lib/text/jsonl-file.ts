@@ -1,6 +1,6 @@
 /** @file A JSONL file: its rows by number. Only the index and the row that is asked for are in memory. */
 import { type InputFile, openInput } from "../io/file.js";
-import { foreignType, sniffLength } from "../io/foreign-types.js";
+import { type ForeignType, foreignData } from "../io/foreign-types.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { type ErrorDetails, fileError, type LowrankError } from "../native/errors.js";
 import type { Work } from "./dataset-slices.js";
@@ -153,25 +153,11 @@ function located(path: string, line: number, offset: number, { code, problem, de
 
 const headBytes = 4096;
 
-const binaryTypes: readonly (readonly [start: string, detected: string, what: string, remedy: string])[] = [
-  ["PK\u0003\u0004", "zip", "a ZIP archive", "Unpack it first."],
-  ["\u0028\u00b5\u002f\u00fd", "zstd", "Zstandard-compressed data", "Decompress it first."],
-  ["BZh", "bzip2", "bzip2-compressed data", "Decompress it first."],
-  ["\u00fd7zXZ", "xz", "xz-compressed data", "Decompress it first."],
-  ["PAR1", "parquet", "a Parquet file", "Convert it to JSONL."],
-  ["ARROW1", "arrow", "an Arrow file", "Convert it to JSONL."],
-  ["SQLite format 3", "sqlite", "an SQLite database", "Export it as JSONL."],
-];
-/** Of the types known for weight files, those that stand in for data just as well. */
-const sharedTypes: ReadonlySet<string> = new Set(["gzip", "html", "git-lfs-pointer"]);
-
 /** Refuses what is no JSONL file; gives the length of the byte order mark. */
 function checkHead(head: Buffer, { path, size }: InputFile): number {
   const text = head.toString("latin1");
-  const foreign = foreignType(head.subarray(0, sniffLength));
-  if (foreign !== undefined && sharedTypes.has(foreign.detected)) throw wrongType(path, foreign.detected, foreign.what, foreign.remedy);
-  const binary = binaryTypes.find(([start]) => text.startsWith(start));
-  if (binary !== undefined) throw wrongType(path, binary[1], binary[2], binary[3]);
+  const foreign = foreignData(head);
+  if (foreign !== undefined) throw wrongType(path, foreign);
   const wide = /^\u00ff\u00fe|^[{["]\0/.test(text) ? "utf-16le" : /^\u00fe\u00ff|^\0[{["]/.test(text) ? "utf-16be" : undefined;
   if (wide !== undefined) {
     const hint = "Save it as UTF-8.";
@@ -186,7 +172,7 @@ function checkHead(head: Buffer, { path, size }: InputFile): number {
   return start;
 }
 
-function wrongType(path: string, detected: string, what: string, remedy: string): LowrankError {
+function wrongType(path: string, { detected, what, remedy }: ForeignType): LowrankError {
   const details = { expected: "jsonl", actual: detected, detected, hint: remedy };
   return fileError("WRONG_FILE_TYPE", path, `expected a JSONL file, found ${what}. ${remedy}`, details);
 }

@@ -43,7 +43,7 @@ export class LineIndex {
   }
 }
 
-export interface IndexRules {
+interface IndexRules {
   /** Where the text begins: behind a byte order mark. */
   readonly start: number;
   readonly maxRowBytes: number;

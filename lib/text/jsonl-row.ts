@@ -2,6 +2,7 @@
 import { checkJson, type JsonRules, type JsonValue, parseJson, plainValue } from "../io/json-scanner.js";
 import { LowrankError, nearest, quoted } from "../native/errors.js";
 import type { Message } from "./chat-template.js";
+import { kindOf } from "./describe.js";
 import type { MessagesRow, TrainingRow } from "./example.js";
 import { RowError } from "./jsonl-file.js";
 
@@ -174,11 +175,4 @@ function refuseInexact(bytes: Buffer): void {
 
 function badField(name: string, expected: string, value: unknown, hint = "Correct the row, or remove it.", actual = kindOf(value)): RowError {
   return new RowError("DATA_BAD_FIELD", `${name} must be ${expected}, found ${actual}. ${hint}`, { field: name, expected, actual, hint });
-}
-
-function kindOf(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

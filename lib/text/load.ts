@@ -4,9 +4,9 @@ import { readSmallFile } from "../io/file.js";
 import { foreignType } from "../io/foreign-types.js";
 import { resolveInside } from "../io/inside.js";
 import { withoutByteOrderMark } from "../io/json-scanner.js";
+import { maxTemplateBytes } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, LowrankError } from "../native/errors.js";
-import { maxTemplateBytes } from "./chat-template.js";
 import { Tokenizer } from "./tokenizer.js";
 import { TokenizerConfig } from "./tokenizer-config.js";
 import { maxTokenizerBytes, readTokenizerJson } from "./tokenizer-json.js";
@@ -17,7 +17,7 @@ export type TokenizerFileName = "tokenizer.json" | "tokenizer_config.json" | "sp
 /** Contents of the files, as bytes or as text. */
 export type TokenizerFiles = { readonly [name in TokenizerFileName]?: Uint8Array | string };
 
-export interface LinkOptions {
+interface LinkOptions {
   /** Follow symbolic links that lead out of the folder; default false. Links of the Hugging Face cache always work. */
   readonly allowSymlinks?: boolean;
 }

@@ -15,7 +15,7 @@ export interface WordModel {
   encode(word: string): WordTokens;
 }
 
-export interface BpeSpec {
+interface BpeSpec {
   readonly type: "BPE";
   /** Flat triples: id of the left part, of the right part, of the result; the first has the highest priority. */
   readonly merges: Int32Array;
@@ -26,7 +26,7 @@ export interface BpeSpec {
   readonly ignoreMerges: boolean;
 }
 
-export interface UnigramSpec {
+interface UnigramSpec {
   readonly type: "Unigram";
   /** Log probability of every token, by id. */
   readonly scores: Float64Array;
@@ -85,7 +85,7 @@ class UnknownCharacters {
 const encoder = new TextEncoder();
 
 /** The token that stands for a byte in vocabularies with byte fallback. */
-export function byteToken(byte: number): string {
+function byteToken(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 }
 

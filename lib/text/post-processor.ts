@@ -1,5 +1,6 @@
 /** @file Post-processors of tokenizer.json: which special tokens stand before and after a text. */
 import type { JsonValue } from "../io/json-scanner.js";
+import { quoted } from "../native/errors.js";
 import type { Component } from "./components.js";
 
 /** Ids around those of the text. */
@@ -55,10 +56,10 @@ function template(component: Component, isToken: (id: number) => boolean): Surro
       continue;
     }
     const name = item.child("SpecialToken").text("id");
-    if (!tokens.keys().includes(name)) throw badTemplate(item, `the special token ${JSON.stringify(name)} is not described in special_tokens`, name);
+    if (!tokens.keys().includes(name)) throw badTemplate(item, `the special token ${quoted(name)} is not described in special_tokens`, name);
     const ids = tokens.child(name).field("ids");
     if (!Array.isArray(ids) || ids.length > 64 || !ids.every((id) => typeof id === "number" && isToken(id)))
-      throw badTemplate(item, `the ids of the special token ${JSON.stringify(name)} are not those of tokens`, ids);
+      throw badTemplate(item, `the ids of the special token ${quoted(name)} are not those of tokens`, ids);
     (texts === 0 ? before : after).push(...(ids as number[]));
   }
   if (texts !== 1) throw badTemplate(component, "single: the text must stand exactly once in the template", texts);

@@ -10,7 +10,7 @@ import type { Message } from "./chat-template.js";
 export type Span = readonly [start: number, end: number];
 
 /** Renders some of the messages of one conversation. */
-export type Render = (messages: readonly Message[], addGenerationPrompt?: boolean) => string;
+type Render = (messages: readonly Message[], addGenerationPrompt?: boolean) => string;
 
 /**
  * The span of every assistant turn in `text` = `render(messages)`: from the first character of its content as the template prints it

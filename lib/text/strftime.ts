@@ -1,4 +1,5 @@
 /** @file The clock of chat templates: Python's strftime in the C locale. */
+import { quoted } from "../native/errors.js";
 
 const months = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -35,7 +36,7 @@ const directives: ReadonlyMap<string, (date: Date) => string> = new Map<string, 
 export function strftime(date: Date, format: string): string {
   return format.replace(/%(.?)/gsu, (text, letter: string) => {
     const directive = directives.get(letter);
-    if (directive === undefined) throw new Error(`strftime_now: the directive ${JSON.stringify(text)} is not supported`);
+    if (directive === undefined) throw new Error(`strftime_now: the directive ${quoted(text)} is not supported`);
     return directive(date);
   });
 }

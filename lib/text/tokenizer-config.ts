@@ -1,21 +1,22 @@
 /** @file tokenizer_config.json, special_tokens_map.json and chat_template.jinja: what tokenizer.json does not say. */
 import { type JsonValue, parseJson, plainValue, withoutByteOrderMark } from "../io/json-scanner.js";
-import { firstInvalidUtf8 } from "../io/utf8.js";
-import { fileError } from "../native/errors.js";
-import { type AddedToken, AddedTokenList } from "./added-tokens.js";
+import { templateText } from "../io/template-text.js";
+import { fileError, quoted } from "../native/errors.js";
+import type { AddedTokenList } from "./added-tokens.js";
 import { idLimit } from "./bpe.js";
-import { ChatTemplate, type ChatTemplates, maxTemplateBytes } from "./chat-template.js";
+import { ChatTemplate, type ChatTemplates } from "./chat-template.js";
 import { Component } from "./components.js";
+import type { TokenTable } from "./token-table.js";
 import { type TokenizerJson, tokenizerRules } from "./tokenizer-json.js";
 
 /** A file that was read: its path (for errors) and contents. */
-export interface TextFile {
+interface TextFile {
   readonly path: string;
   readonly bytes: Uint8Array;
 }
 
 /** The small files of a tokenizer, where they exist. */
-export interface ConfigFiles {
+interface ConfigFiles {
   readonly config: TextFile | undefined;
   readonly specialTokensMap: TextFile | undefined;
   readonly chatTemplate: TextFile | undefined;
@@ -23,14 +24,12 @@ export interface ConfigFiles {
 
 /** Roles that a template may name, `bos_token` for instance. */
 const roleNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] as const;
-export type RoleName = (typeof roleNames)[number];
+type RoleName = (typeof roleNames)[number];
 
-/** @throws LowrankError TOKENIZER_BAD_CONFIG, TOKENIZER_BAD_JSON, TOKENIZER_BAD_ADDED_TOKEN, TEMPLATE_TOO_LARGE, … */
+/** Adds its tokens to those of tokenizer.json. @throws LowrankError TOKENIZER_BAD_CONFIG, TOKENIZER_BAD_JSON, TOKENIZER_BAD_ADDED_TOKEN, TEMPLATE_TOO_LARGE, … */
 export class TokenizerConfig {
   /** Role → text of its token. */
   readonly roles: ReadonlyMap<string, string>;
-  /** Those of tokenizer.json, and those that only tokenizer_config.json has. */
-  readonly addedTokens: readonly AddedToken[];
   readonly chatTemplates: ChatTemplates;
   private readonly path: string;
 
@@ -38,18 +37,18 @@ export class TokenizerConfig {
     this.path = files.config?.path ?? files.specialTokensMap?.path ?? "tokenizer_config.json";
     const config = readObject(files.config);
     this.roles = readRoles(config, readObject(files.specialTokensMap));
-    this.addedTokens = addedTokens(config, json);
+    addTokens(config, json.addedTokens);
     this.chatTemplates = chatTemplates(files, config);
   }
 
   /** Id of the token of a role; undefined when no token has it. @throws LowrankError TOKENIZER_BAD_CONFIG */
-  roleId(name: RoleName, ids: ReadonlyMap<string, number>): number | undefined {
+  roleId(name: RoleName, tokens: TokenTable): number | undefined {
     const token = this.roles.get(name);
     if (token === undefined) return undefined;
-    const id = ids.get(token);
+    const id = tokens.idOf(token);
     if (id !== undefined) return id;
     const hint = "Name a token that exists, or null.";
-    const problem = `${name}: the token ${JSON.stringify(token)} is not in the vocabulary. ${hint}`;
+    const problem = `${name}: the token ${quoted(token)} is not in the vocabulary. ${hint}`;
     throw fileError("TOKENIZER_BAD_CONFIG", this.path, problem, { place: name, actual: token, hint });
   }
 }
@@ -74,19 +73,16 @@ function readRoles(...sources: (Component | undefined)[]): Map<string, string> {
   return roles;
 }
 
-function addedTokens(config: Component | undefined, json: TokenizerJson): AddedToken[] {
-  const tokens = new AddedTokenList(json.vocabulary, json.addedTokens);
-  if (config !== undefined && (config.field("added_tokens_decoder") ?? null) !== null) {
-    const decoder = config.child("added_tokens_decoder");
-    const known = new Map(json.addedTokens.map((token) => [token.id, token.content]));
-    for (const key of decoder.keys()) {
-      const id = Number(key);
-      if (!/^[0-9]+$/.test(key) || id >= idLimit) throw decoder.bad(key, `keys that are integers below ${idLimit}`, key);
-      const token = decoder.child(key);
-      if (!known.has(id) || known.get(id) !== token.field("content")) tokens.add(token, id);
-    }
+/** Adds those that only the configuration has. */
+function addTokens(config: Component | undefined, tokens: AddedTokenList): void {
+  if (config === undefined || (config.field("added_tokens_decoder") ?? null) === null) return;
+  const decoder = config.child("added_tokens_decoder");
+  for (const key of decoder.keys()) {
+    const id = Number(key);
+    if (!/^[0-9]+$/.test(key) || id >= idLimit) throw decoder.bad(key, `keys that are integers below ${idLimit}`, key);
+    const token = decoder.child(key);
+    if (!tokens.has(token.field("content"), id)) tokens.add(token, id);
   }
-  return tokens.list;
 }
 
 function chatTemplates(files: ConfigFiles, config: Component | undefined): ChatTemplates {
@@ -98,14 +94,7 @@ function chatTemplates(files: ConfigFiles, config: Component | undefined): ChatT
     for (const item of config.list("chat_template")) templates.set(item.text("name"), new ChatTemplate(item.text("template"), path));
   }
   // The file wins, as in transformers.
-  if (files.chatTemplate !== undefined) templates.set("default", templateFile(files.chatTemplate));
+  if (files.chatTemplate !== undefined)
+    templates.set("default", new ChatTemplate(templateText(files.chatTemplate.bytes, files.chatTemplate.path), files.chatTemplate.path));
   return templates;
-}
-
-function templateFile(file: TextFile): ChatTemplate {
-  const invalid = firstInvalidUtf8(file.bytes);
-  if (invalid >= 0) throw fileError("TEMPLATE_SYNTAX", file.path, `the file is not valid UTF-8 (at byte ${invalid}).`, { offset: invalid });
-  if (file.bytes.length > maxTemplateBytes)
-    throw fileError("TEMPLATE_TOO_LARGE", file.path, `the file has ${file.bytes.length} bytes, the limit is ${maxTemplateBytes}.`, {});
-  return new ChatTemplate(new TextDecoder().decode(file.bytes), file.path);
 }

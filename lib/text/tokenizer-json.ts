@@ -5,10 +5,11 @@
 import { checkJson, JsonCursor, type JsonRules, type JsonValue, jsonError, parseJson, plainValue } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { type LowrankError, quoted } from "../native/errors.js";
-import { type AddedToken, readAddedTokens } from "./added-tokens.js";
+import { type AddedTokenList, readAddedTokens } from "./added-tokens.js";
 import { idLimit } from "./bpe.js";
 import { Component } from "./components.js";
 import type { ModelSpec } from "./model.js";
+import { TokenTable } from "./token-table.js";
 import { Trie } from "./trie.js";
 
 /** tokenizer.json of Gemma 3 has 33 MB. */
@@ -22,10 +23,9 @@ const maxPieceLength = 256;
 
 /** A checked tokenizer.json. */
 export interface TokenizerJson {
-  /** Tokens of the model (without added ones) and their ids. */
-  readonly vocabulary: ReadonlyMap<string, number>;
+  readonly table: TokenTable;
   readonly model: ModelSpec;
-  readonly addedTokens: readonly AddedToken[];
+  readonly addedTokens: AddedTokenList;
   /** Absent where the file has null. */
   readonly normalizer: Component | undefined;
   readonly preTokenizer: Component | undefined;
@@ -57,11 +57,12 @@ export function readTokenizerJson(bytes: Uint8Array, path: string): TokenizerJso
     const value = sections.get(name) ?? null;
     return value === null ? undefined : new Component(path, name, value);
   };
-  const { vocabulary, model } = reader.model();
+  const model = reader.model();
+  const { table } = reader;
   return {
-    vocabulary,
+    table,
     model,
-    addedTokens: readAddedTokens(new Component(path, "added_tokens", sections.get("added_tokens") ?? [], "TOKENIZER_BAD_ADDED_TOKEN"), vocabulary),
+    addedTokens: readAddedTokens(new Component(path, "added_tokens", sections.get("added_tokens") ?? [], "TOKENIZER_BAD_ADDED_TOKEN"), table),
     normalizer: component("normalizer"),
     preTokenizer: component("pre_tokenizer"),
     postProcessor: component("post_processor"),
@@ -73,6 +74,7 @@ export function readTokenizerJson(bytes: Uint8Array, path: string): TokenizerJso
 type Places = ReadonlyMap<string, { readonly start: number; readonly end: number }>;
 
 class Reader {
+  readonly table = new TokenTable();
   private readonly cursor: JsonCursor;
   private readonly rules: JsonRules;
   private places: Places = new Map();
@@ -97,7 +99,8 @@ class Reader {
     return sections;
   }
 
-  model(): { vocabulary: ReadonlyMap<string, number>; model: ModelSpec } {
+  /** The model; its tokens go into the table. */
+  model(): ModelSpec {
     const fields = Object.create(null) as { [key: string]: JsonValue };
     for (const [key, { start, end }] of this.places) {
       if (key !== "vocab" && key !== "merges") fields[key] = plainValue(parseJson(this.bytes, { ...this.rules, start, end }));
@@ -110,29 +113,28 @@ class Reader {
     throw component.unsupported("model", ["BPE", "Unigram"], typeof type === "string" ? quoted(type) : "without a type");
   }
 
-  private bpe(component: Component): { vocabulary: ReadonlyMap<string, number>; model: ModelSpec } {
+  private bpe(component: Component): ModelSpec {
     for (const name of ["continuing_subword_prefix", "end_of_word_suffix"]) {
       if ((component.field(name) ?? "") !== "") throw component.unsupported("model option", ["none of its kind"], name);
     }
     if ((component.field("dropout") ?? 0) !== 0) throw component.unsupported("model option", ["no dropout"], "dropout");
-    const vocabulary = this.vocabulary();
+    this.readVocabulary();
+    const { vocabulary } = this.table;
     const unknown = component.field("unk_token") ?? undefined;
     const unknownId = typeof unknown === "string" ? vocabulary.get(unknown) : undefined;
     if (unknown !== undefined && unknownId === undefined) throw component.bad("unk_token", "a token of the vocabulary", unknown);
-    const model: ModelSpec = {
+    return {
       type: "BPE",
-      merges: this.merges(vocabulary),
+      merges: this.merges(),
       unknownId,
       byteFallback: component.flag("byte_fallback", false),
       fuseUnknown: component.flag("fuse_unk", false),
       ignoreMerges: component.flag("ignore_merges", false),
     };
-    return { vocabulary, model };
   }
 
-  private unigram(component: Component): { vocabulary: ReadonlyMap<string, number>; model: ModelSpec } {
+  private unigram(component: Component): ModelSpec {
     this.enter("vocab", "array", "TOKENIZER_BAD_VOCAB");
-    const vocabulary = new Map<string, number>();
     const scores: number[] = [];
     let units = 0;
     this.cursor.array((id) => {
@@ -145,36 +147,35 @@ class Reader {
       this.checkToken(token, offset, maxPieceLength);
       units += token.length;
       if (!Trie.accepts(units)) throw this.fail("TOKENIZER_TOO_LARGE", "the tokens are too long together", offset);
-      if (vocabulary.has(token)) throw this.fail("TOKENIZER_BAD_VOCAB", `model.vocab[${id}]: the token ${quoted(token)} stands twice`, offset);
-      vocabulary.set(token, id);
+      if (this.table.vocabulary.has(token))
+        throw this.fail("TOKENIZER_BAD_VOCAB", `model.vocab[${id}]: the token ${quoted(token)} stands twice`, offset);
+      this.table.set(token, id);
       scores.push(score);
     });
-    if (vocabulary.size === 0) throw this.fail("TOKENIZER_BAD_VOCAB", "the vocabulary is empty");
+    if (scores.length === 0) throw this.fail("TOKENIZER_BAD_VOCAB", "the vocabulary is empty");
     const unknownId = (component.field("unk_id") ?? null) === null ? undefined : component.integer("unk_id", scores.length);
     const byteFallback = component.flag("byte_fallback", false);
-    return { vocabulary, model: { type: "Unigram", scores: Float64Array.from(scores), unknownId, byteFallback } };
+    return { type: "Unigram", scores: Float64Array.from(scores), unknownId, byteFallback };
   }
 
-  private vocabulary(): Map<string, number> {
+  private readVocabulary(): void {
     this.enter("vocab", "object", "TOKENIZER_BAD_VOCAB");
-    const vocabulary = new Map<string, number>();
-    const taken = new Map<number, string>();
+    const { vocabulary, tokens } = this.table;
     this.cursor.object((token, offset) => {
       if (vocabulary.size === maxTokens) throw this.fail("TOKENIZER_TOO_LARGE", `the vocabulary has more than ${maxTokens} tokens`, offset);
       const id = this.cursor.kind() === "number" ? this.cursor.number().integer : undefined;
       if (typeof id !== "number" || id < 0 || id >= idLimit)
         throw this.fail("TOKENIZER_BAD_VOCAB", `the id of the token ${quoted(token)} is not an integer from 0 to ${idLimit - 1}`, offset);
-      const other = taken.get(id);
+      const other = tokens[id];
       if (other !== undefined)
         throw this.fail("TOKENIZER_BAD_VOCAB", `the tokens ${quoted(other)} and ${quoted(token)} both have the id ${id}`, offset);
       this.checkToken(token, offset);
-      vocabulary.set(token, id);
-      taken.set(id, token);
+      this.table.set(token, id);
     });
-    return vocabulary;
   }
 
-  private merges(vocabulary: ReadonlyMap<string, number>): Int32Array {
+  private merges(): Int32Array {
+    const { vocabulary } = this.table;
     this.enter("merges", "array", "TOKENIZER_BAD_MERGE");
     const merges: number[] = [];
     this.cursor.array((index) => {

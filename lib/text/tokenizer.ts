@@ -65,30 +65,29 @@ export class Tokenizer {
     this.normalize = json.normalizer && createNormalizer(json.normalizer);
     this.preTokenize = json.preTokenizer && createPreTokenizer(json.preTokenizer);
     this.decoder = json.decoder && createDecoder(json.decoder);
-    this.model = createModel(json.vocabulary, json.model);
+    this.model = createModel(json.table.vocabulary, json.model);
 
-    const ids = new Map(json.vocabulary);
-    for (const token of config.addedTokens) {
-      ids.set(token.content, token.id);
-      if (token.special) this.specialIds.add(token.id);
-    }
-    this.specialTokens = config.addedTokens.filter(({ special }) => special).map(({ content }) => content);
-    const tokens: (string | undefined)[] = [];
-    for (const [token, id] of ids) tokens[id] = token;
-    this.tokens = tokens;
-    this.vocabSize = tokens.length;
+    const { table } = json;
+    const added = json.addedTokens.list;
+    const special = added.filter(({ special }) => special);
+    for (const { id } of special) this.specialIds.add(id);
+    this.specialTokens = special.map(({ content }) => content);
+    this.tokens = table.tokens;
+    this.vocabSize = table.tokens.length;
 
-    const raw = config.addedTokens.filter(({ normalized }) => !normalized);
-    const normalized = config.addedTokens.filter((token) => token.normalized);
+    const raw = added.filter(({ normalized }) => !normalized);
+    const normalized = added.filter((token) => token.normalized);
     this.rawTokens = new AddedTokenFinder(raw.map((token) => [token.content, token]));
     this.normalizedTokens = new AddedTokenFinder(normalized.map((token) => [this.normalized(token.content).text, token]));
-    this.surroundings = json.postProcessor ? readPostProcessor(json.postProcessor, (id) => tokens[id] !== undefined) : { before: [], after: [] };
+    this.surroundings = json.postProcessor
+      ? readPostProcessor(json.postProcessor, (id) => table.tokens[id] !== undefined)
+      : { before: [], after: [] };
 
     this.roles = config.roles;
-    this.bosTokenId = config.roleId("bos_token", ids);
-    this.eosTokenId = config.roleId("eos_token", ids);
-    this.padTokenId = config.roleId("pad_token", ids);
-    this.unkTokenId = config.roleId("unk_token", ids);
+    this.bosTokenId = config.roleId("bos_token", table);
+    this.eosTokenId = config.roleId("eos_token", table);
+    this.padTokenId = config.roleId("pad_token", table);
+    this.unkTokenId = config.roleId("unk_token", table);
     this.chatTemplates = config.chatTemplates;
   }
 

@@ -16,10 +16,6 @@ export class Trie {
     return units <= maxUnits;
   }
 
-  get size(): number {
-    return this.values.size;
-  }
-
   set(text: string, value: number): void {
     let node = 0;
     for (let unit = 0; unit < text.length; unit++) {

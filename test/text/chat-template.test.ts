@@ -1,7 +1,7 @@
 /** @file Chat templates: hostile ones end in an error, honest ones print what Jinja prints. */
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type ChatTemplateOptions, loadTokenizer, type Message, type Tokenizer } from "../../lib/text/index.js";
+import { ChatTemplate, type ChatTemplateOptions, loadTokenizer, type Message, type Tokenizer } from "../../lib/text/index.js";
 import { strftime } from "../../lib/text/strftime.js";
 import { failureOf } from "./failure.js";
 import { text } from "./golden.js";
@@ -159,6 +159,21 @@ describe("rendering", () => {
     const template = tokenizer.chatTemplates.get("default");
     expect(template?.text).toBe("neü");
     expect(template?.hash).toBe(createHash("sha256").update("neü", "utf8").digest("hex"));
+  });
+
+  it("has no byte order mark, wherever it comes from", async () => {
+    const bytes = new TextEncoder().encode("\ufeff{{ 1 }}");
+    const ways = [
+      { "chat_template.jinja": bytes },
+      { "tokenizer_config.json": JSON.stringify({ chat_template: "\ufeff{{ 1 }}" }) },
+      { "tokenizer_config.json": JSON.stringify({ chat_template: [{ name: "default", template: "\ufeff{{ 1 }}" }] }) },
+    ];
+    for (const files of ways) {
+      const tokenizer = await loadTokenizer({ "tokenizer.json": vocabulary, ...files });
+      expect(tokenizer.applyChatTemplate(hello)).toBe("1");
+      expect(tokenizer.chatTemplates.get("default")?.hash).toBe(createHash("sha256").update("{{ 1 }}").digest("hex"));
+    }
+    expect(new ChatTemplate("\ufeffa", "").text).toBe("a");
   });
 
   it("tells the time in English", () => {

@@ -160,6 +160,7 @@ describe("templates", () => {
     });
     const failure = await failureOf(() => withData(lines({ messages }), { tokenizer, template: "other" }, () => undefined));
     expect(failure.code).toBe("TEMPLATE_MISSING");
+    expect(failure.message).toBe((await failureOf(() => tokenizer.applyChatTemplate(messages, { template: "other" }))).message);
   });
 
   it("a tokenizer without templates trains rows of text, and fails on conversations even with skip", async () => {

@@ -236,6 +236,27 @@ describe("tokenizer.json", () => {
     expect(({} as Json)["polluted"]).toBeUndefined();
   });
 
+  it("cannot turn the writing direction of an error", async () => {
+    const turned = "x\u202ey\u2028z";
+    const vocab = { a: 0, b: 1, ab: 2, aba: 4, "<u>": 3, [turned]: 6 };
+    const files: Json[] = [
+      { "tokenizer.json": bpe((json) => Object.assign(json, { model: { ...json.model, vocab }, added_tokens: [{ id: 6, content: "c" }] })) },
+      {
+        "tokenizer.json": bpe((json) => Object.assign(json, { post_processor: template([{ SpecialToken: { id: turned } }, { Sequence: {} }], {}) })),
+      },
+      {
+        "tokenizer.json": bpe((json) =>
+          Object.assign(json, { post_processor: template([{ SpecialToken: { id: turned } }, { Sequence: {} }], { [turned]: { ids: [99] } }) }),
+        ),
+      },
+      { "tokenizer.json": bpe(() => undefined), "tokenizer_config.json": JSON.stringify({ eos_token: turned }) },
+    ];
+    for (const contents of files) {
+      const { message } = await failureOf(() => loadTokenizer(contents));
+      expect(message).toContain('"x\\u202ey\\u2028z"');
+    }
+  });
+
   it("whose normalizers multiply the text refuses the text", async () => {
     const grow = { type: "Replace", pattern: { String: "a" }, content: "a".repeat(1000) };
     const tokenizer = await loadTokenizer({
