@@ -16,7 +16,7 @@ type Render = (messages: readonly Message[], addGenerationPrompt?: boolean) => s
  * The span of every assistant turn in `text` = `render(messages)`: from the first character of its content as the template prints it
  * to the end of its end-of-turn marker. The marker is what follows the content when the conversation ends there, through the first
  * of `specialTokens`; where there is none, without the white space at its end.
- * @throws LowrankError TEMPLATE_SPAN with both renderings, and what `render` throws
+ * @throws LowrankError TEMPLATE_SPAN with both renderings, DATA_ROW_TOO_LARGE, and what `render` throws
  */
 export function assistantSpans(messages: readonly Message[], text: string, render: Render, specialTokens: readonly string[]): Span[] {
   const turns = messages.flatMap(({ role }, k) => (role === "assistant" ? [k] : []));
@@ -34,7 +34,18 @@ export function assistantSpans(messages: readonly Message[], text: string, rende
     if (!(error instanceof LowrankError) || error.code !== "TEMPLATE_SPAN" || plain.length === written.length) throw error;
     locate(plain);
   }
+  checkWork(text.length * (turns.length - spans.size));
   return turns.map((turn) => spans.get(turn) ?? promptedSpan(messages, turn, text, render));
+}
+
+/** Characters that may be rendered for turns that need renderings of their own. */
+const maxRendered = 2 ** 28;
+
+function checkWork(characters: number): void {
+  if (characters <= maxRendered) return;
+  const hint = "Split the conversation into several rows.";
+  const problem = `The conversation has too many answers that call tools, or reason, for its length: each must be rendered with all before it. ${hint}`;
+  throw new LowrankError("DATA_ROW_TOO_LARGE", problem, { expected: maxRendered, actual: characters, hint });
 }
 
 /** A turn that is its content; others call tools, and templates print those calls in forms of their own. */
@@ -53,7 +64,8 @@ function writtenSpans(
   const last = turns.at(-1);
   if (last === undefined) return [];
   const sentinel = unusedCharacter(text);
-  const marked = messages.map((message, k) => (turns.includes(k) ? { ...message, content: sentinel } : message));
+  const replaced = new Set(turns);
+  const marked = messages.map((message, k) => (replaced.has(k) ? { ...message, content: sentinel } : message));
   const markedText = render(marked);
   const literals = markedText.split(sentinel);
   const starts = literals.length === turns.length + 1 ? placeContents(messages, turns, text, literals) : undefined;
@@ -82,29 +94,45 @@ function placeContents(
   text: string,
   literals: readonly string[],
 ): { start: number; end: number }[] | undefined {
-  const dead = new Set<string>();
-  const places: { start: number; end: number }[] = [];
-  const place = (k: number, start: number): boolean => {
-    if (k === turns.length) return start === text.length;
-    if (dead.has(`${k} ${start}`)) return false;
-    const after = literals[k + 1] as string;
-    for (const content of contentForms((messages[turns[k] as number] as Message).content as string)) {
+  const forms = turns.map((turn) => contentForms((messages[turn] as Message).content as string));
+  // starts[k]: where content k begins; tried[k]: how many of its forms were tried there.
+  const starts = [(literals[0] as string).length];
+  const tried = [0];
+  const dead = new Set<number>();
+  const key = (k: number, start: number): number => k * 2 ** 32 + start;
+  /** Where content k + 1 begins if content k begins here and has the next of its forms that fits. */
+  const next = (k: number): number | undefined => {
+    const [start, after, all] = [starts[k] as number, literals[k + 1] as string, forms[k] as string[]];
+    for (let form = tried[k] as number; form < all.length; form++) {
+      const content = all[form] as string;
       const end = start + content.length;
-      if (!text.startsWith(content, start) || !text.startsWith(after, end)) continue;
-      places[k] = { start, end };
-      if (place(k + 1, end + after.length)) return true;
+      const then = end + after.length;
+      if (dead.has(key(k + 1, then)) || !text.startsWith(content, start) || !text.startsWith(after, end)) continue;
+      tried[k] = form + 1;
+      return then;
     }
-    dead.add(`${k} ${start}`);
-    return false;
+    return undefined;
   };
-  const first = literals[0] as string;
-  return text.startsWith(first) && place(0, first.length) ? places : undefined;
+  if (!text.startsWith(literals[0] as string)) return undefined;
+  for (let k = 0; k >= 0; ) {
+    const then = k < turns.length ? next(k) : undefined;
+    if (then !== undefined) {
+      starts[++k] = then;
+      tried[k] = 0;
+    } else if (k === turns.length && starts[k] === text.length) {
+      return turns.map((_, n) => ({ start: starts[n] as number, end: (starts[n + 1] as number) - (literals[n + 1] as string).length }));
+    } else {
+      dead.add(key(k, starts[k] as number));
+      k--;
+    }
+  }
+  return undefined;
 }
 
 /** The forms in which templates print a content: as given, trimmed, without its reasoning block. */
-function contentForms(content: string): Set<string> {
+function contentForms(content: string): string[] {
   const answer = content.slice(content.lastIndexOf(endOfThought) < 0 ? 0 : content.lastIndexOf(endOfThought) + endOfThought.length);
-  return new Set([content, content.trim(), answer.replace(/^\n+/, ""), answer.trim()]);
+  return [...new Set([content, content.trim(), answer.replace(/^\n+/, ""), answer.trim()])];
 }
 
 const endOfThought = "</think>";

@@ -90,6 +90,19 @@ describe("spans", () => {
     expect((await failureOf(() => example(template, { messages }))).code).toBe("TEMPLATE_SPAN");
   });
 
+  it("of 20,000 messages", async () => {
+    const template = "{% for m in messages %}{{ '[' + m.role + ']' + m.content | trim + '<|im_end|>' }}{% endfor %}";
+    const messages = Array.from({ length: 20_000 }, (_, k) => ({ role: k % 2 === 0 ? "user" : "assistant", content: ` word ${k}\n` }));
+    const spans = trained(await example(template, { messages }));
+    expect(spans).toHaveLength(10_000);
+    expect(spans.every((span, k) => span === `word ${2 * k + 1}<|im_end|>`)).toBe(true);
+  });
+
+  it("of very many answers that call tools are too much work", async () => {
+    const messages = Array.from({ length: 8000 }, (_, k) => (k % 2 === 0 ? { role: "user", content: "x" } : { role: "assistant", tool_calls: [k] }));
+    expect((await failureOf(() => example(calling, { messages: messages as Message[] }))).code).toBe("DATA_ROW_TOO_LARGE");
+  });
+
   it("survive contents with private-use characters", async () => {
     const template = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
     expect(trained(await example(template, { messages: [{ role: "assistant", content: "\ue000\ue001" }] }))).toEqual(["\ue000\ue001<|im_end|>"]);
