@@ -63,7 +63,7 @@ export function loraLinear<P extends Shape = Dyn, I extends Dim = Dyn, O extends
 ): F32<[...P, O]> {
   const { bias, middle, scale: s = 1, dropout: p = 0, site = "" } = options;
   const record = p > 0 ? currentRecord() : undefined;
-  return apply(ops.loraLinearOp, { x, w, bias, a, m: middle, b }, { scale: finite("loraLinear", s), p, site: siteOf(site), record });
+  return apply(ops.loraLinearOp, { x, w, bias, a, m: middle, b }, { scale: finite("loraLinear", s), p, site: p > 0 ? siteOf(site) : 0, record });
 }
 
 /** y = max(x, 0); NaN stays NaN. */

@@ -6,7 +6,7 @@ import { type ArgumentSpec, type Bindings, bind, shapeOf } from "../ops/signatur
 import type { DType } from "../tensor/dtype.js";
 import { shapeText } from "../tensor/shape.js";
 import { checkTensor, empty, type Tensor } from "../tensor/tensor.js";
-import { OpNode, type Tape, type Target } from "./tape.js";
+import { OpNode, type Tape, type WantedInput } from "./tape.js";
 
 /** The tape that records now, if any. Set by valueAndGrad and checkpoint. */
 let recording: Tape | undefined;
@@ -26,6 +26,11 @@ export function withTape<T>(tape: Tape | undefined, fn: () => T): T {
 
 type Inputs = Readonly<Record<string, Tensor | undefined>>;
 
+/** The inputs of a call that are present. */
+type Present = readonly { readonly name: string; readonly tensor: Tensor }[];
+
+const unbound: Bindings = { leading: undefined, sizes: [] };
+
 /**
  * Runs `op` on `inputs` (an absent optional one is undefined).
  * @throws LowrankError BAD_SHAPE, BAD_DTYPE, BAD_ARGUMENT, DISPOSED, WRONG_ENVIRONMENT, OUT_OF_MEMORY; NO_GRADIENT when an input is trained
@@ -35,8 +40,8 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
   const present = checkInputs(op, inputs);
   const settings = { ...op.defaults, ...params };
   const shapes: Record<string, readonly number[]> = {};
-  for (const [name, tensor] of present) shapes[name] = tensor.shape;
-  const bindings = op.variadic ? { leading: undefined, sizes: new Map<string, number>() } : bind(op.name, op.parsed, shapes);
+  for (const { name, tensor } of present) shapes[name] = tensor.shape;
+  const bindings = op.variadic ? unbound : bind(op.name, op.parsed, shapes);
   const output = op.parsed.outputs[0] as ArgumentSpec;
   const shape = op.shape?.(shapes, settings) ?? shapeOf(output, bindings);
   const dtype = outputType(op, present, settings);
@@ -45,18 +50,16 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
   const temporary: Tensor[] = [];
   let y: Tensor | undefined;
   try {
-    const first = present[0]?.[1];
+    const first = present[0]?.tensor;
     const alias = first !== undefined ? op.alias?.(first, settings, shape) : undefined;
-    const operands = alias === undefined ? packOperands(op, present, temporary) : present;
     y = alias ?? empty(shape, dtype);
-    const saves = alias === undefined ? makeSaves(op, bindings, wanted, temporary) : [];
-    const named = new Map<string, Tensor>([...operands, [output.name, y], ...saves]);
-    if (alias === undefined) op.forward(engine().kernels, Object.fromEntries(named), settings);
-    if (recording !== undefined && wanted.length > 0) {
-      const keeps = [...(op.keeps ?? []), ...saves.map(([name]) => name)];
-      const keep = keeps.flatMap((name) => (named.has(name) ? [[name, named.get(name) as Tensor] as const] : []));
-      recording.push(new OpNode(op, settings, y.id, output.name, wanted, keep));
+    const named: Record<string, Tensor> = { [output.name]: y };
+    for (const { name, tensor } of present) named[name] = alias === undefined ? packed(op, name, tensor, temporary) : tensor;
+    if (alias === undefined) {
+      makeSaves(op, bindings, wanted, named, temporary);
+      op.forward(engine().kernels, named, settings);
     }
+    if (recording !== undefined && wanted.length > 0) recording.push(new OpNode(op, settings, y.id, output.name, wanted, named));
     return y;
   } catch (error) {
     y?.dispose();
@@ -66,67 +69,71 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
   }
 }
 
-function makeSaves(op: AnyOp, bindings: Bindings, wanted: readonly { name: string }[], temporary: Tensor[]): (readonly [string, Tensor])[] {
-  const needed = op.parsed.saves.filter((spec) => !spec.optional || wanted.some(({ name }) => spec.name === `g${name}`));
-  return needed.map((spec) => {
+function makeSaves(op: AnyOp, bindings: Bindings, wanted: readonly WantedInput[], named: Record<string, Tensor>, temporary: Tensor[]): void {
+  for (const spec of op.parsed.saves) {
+    if (spec.optional && !wanted.some(({ name }) => spec.name === `g${name}`)) continue;
     const save = empty(shapeOf(spec, bindings), "f32");
     temporary.push(save);
-    return [spec.name, save] as const;
-  });
+    named[spec.name] = save;
+  }
 }
 
-function checkInputs(op: AnyOp, inputs: Inputs): [string, Tensor][] {
-  const names: readonly { name: string; optional: boolean }[] = op.variadic
-    ? Object.keys(inputs).map((name) => ({ name, optional: false }))
-    : op.parsed.inputs;
-  return names.flatMap(({ name, optional }) => {
-    const value = inputs[name];
-    if (value === undefined && optional) return [];
-    const tensor = checkTensor(`${op.name}: ${name}`, value);
-    const allowed = op.dtypes[op.variadic ? "x" : name] ?? [];
-    if (!allowed.includes(tensor.dtype)) {
-      throw new LowrankError("BAD_DTYPE", `${op.name}: ${name} ${shapeText(tensor.shape)} is ${tensor.dtype}, expected ${allowed.join(" or ")}`, {
-        op: op.name,
-        tensor: name,
-        expected: allowed,
-        actual: tensor.dtype,
-      });
+function checkInputs(op: AnyOp, inputs: Inputs): Present {
+  const present: { name: string; tensor: Tensor }[] = [];
+  if (op.variadic) for (const name of Object.keys(inputs)) present.push({ name, tensor: checkInput(op, name, inputs[name], "x") });
+  else
+    for (const { name, optional } of op.parsed.inputs) {
+      const value = inputs[name];
+      if (value !== undefined || !optional) present.push({ name, tensor: checkInput(op, name, value, name) });
     }
-    return [[name, tensor] as [string, Tensor]];
+  return present;
+}
+
+function checkInput(op: AnyOp, name: string, value: unknown, spec: string): Tensor {
+  const tensor = checkTensor(op.name, value, name);
+  const allowed = op.dtypes[spec] ?? [];
+  if (allowed.includes(tensor.dtype)) return tensor;
+  throw new LowrankError("BAD_DTYPE", `${op.name}: ${name} ${shapeText(tensor.shape)} is ${tensor.dtype}, expected ${allowed.join(" or ")}`, {
+    op: op.name,
+    tensor: name,
+    expected: allowed,
+    actual: tensor.dtype,
   });
 }
 
-function outputType(op: AnyOp, present: readonly [string, Tensor][], settings: object): DType {
-  const first = present[0]?.[1].dtype as DType;
+function outputType(op: AnyOp, present: Present, settings: object): DType {
+  const first = present[0]?.tensor.dtype as DType;
   if (typeof op.output === "function") return op.output(settings, first);
   return op.output === "input" ? first : (op.output ?? "f32");
 }
 
-function wantedInputs(op: AnyOp, present: readonly [string, Tensor][], tape: Tape | undefined) {
-  if (tape === undefined) return [];
-  return present.flatMap(([name, tensor]) => {
-    const target: Target | undefined = tape.targetOf(tensor);
-    if (target === undefined) return [];
-    if (op.gradients.includes(op.variadic ? "x" : name) && tensor.dtype === "f32") return [{ name, shape: tensor.shape, target }];
-    if (op.gradients.length === 0) return [];
-    const why = tensor.dtype === "f32" ? "the op has no gradient for this input" : `only f32 tensors have gradients, this one is ${tensor.dtype}`;
-    throw new LowrankError(
-      "NO_GRADIENT",
-      `${op.name}: a gradient is wanted for ${name} ${shapeText(tensor.shape)}, but ${why}. Freeze it (parameter.trainable = false), or detach the adapter ` +
-        "before training the weights under it.",
-      { op: op.name, tensor: name },
-    );
-  });
+function wantedInputs(op: AnyOp, present: Present, tape: Tape | undefined): readonly WantedInput[] {
+  const wanted: WantedInput[] = [];
+  if (tape === undefined) return wanted;
+  for (const { name, tensor } of present) {
+    const target = tape.targetOf(tensor);
+    if (target === undefined) continue;
+    if (op.gradients.includes(op.variadic ? "x" : name) && tensor.dtype === "f32") wanted.push({ name, shape: tensor.shape, target });
+    else if (op.gradients.length > 0) throw noGradient(op, name, tensor);
+  }
+  return wanted;
 }
 
-/** Copies inputs whose rows lie apart where the op needs them packed. */
-function packOperands(op: AnyOp, present: readonly [string, Tensor][], temporary: Tensor[]): [string, Tensor][] {
-  return present.map(([name, tensor]) => {
-    const needed = op.packed?.includes(op.variadic ? "x" : name) ?? false;
-    if (!needed || tensor.packed) return [name, tensor];
-    const copy = empty(tensor.shape, tensor.dtype);
-    temporary.push(copy);
-    engine().kernels.copy(copy, tensor);
-    return [name, copy];
-  });
+function noGradient(op: AnyOp, name: string, tensor: Tensor): LowrankError {
+  const why = tensor.dtype === "f32" ? "the op has no gradient for this input" : `only f32 tensors have gradients, this one is ${tensor.dtype}`;
+  return new LowrankError(
+    "NO_GRADIENT",
+    `${op.name}: a gradient is wanted for ${name} ${shapeText(tensor.shape)}, but ${why}. Freeze it (parameter.trainable = false), or detach the adapter ` +
+      "before training the weights under it.",
+    { op: op.name, tensor: name },
+  );
+}
+
+/** The tensor, or a copy of it where its rows lie apart and the op needs them packed. */
+function packed(op: AnyOp, name: string, tensor: Tensor, temporary: Tensor[]): Tensor {
+  if (tensor.packed || !op.packed?.includes(op.variadic ? "x" : name)) return tensor;
+  const copy = empty(tensor.shape, tensor.dtype);
+  temporary.push(copy);
+  engine().kernels.copy(copy, tensor);
+  return copy;
 }

@@ -139,7 +139,7 @@ class Kept implements View {
   }
 }
 
-interface WantedInput {
+export interface WantedInput {
   readonly name: string;
   readonly shape: readonly number[];
   readonly target: Target;
@@ -147,7 +147,7 @@ interface WantedInput {
 
 /** One call of an op. */
 export class OpNode implements TapeNode {
-  readonly #kept: Kept[];
+  readonly #kept: Kept[] = [];
 
   constructor(
     readonly op: AnyOp,
@@ -155,9 +155,15 @@ export class OpNode implements TapeNode {
     readonly output: number,
     readonly outputName: string,
     readonly wanted: readonly WantedInput[],
-    keep: readonly (readonly [string, Tensor])[],
+    /** Inputs, outputs and saves of the call: what `keeps` and the saves name is kept. */
+    named: Readonly<Record<string, Tensor | undefined>>,
   ) {
-    this.#kept = keep.map(([name, tensor]) => new Kept(name, tensor.shape, tensor));
+    const keep = (name: string): void => {
+      const tensor = named[name];
+      if (tensor !== undefined) this.#kept.push(new Kept(name, tensor.shape, tensor));
+    };
+    op.keeps?.forEach(keep);
+    for (const { name } of op.parsed.saves) keep(name);
   }
 
   backward(dy: Tensor, give: (target: Target, gradient: Tensor) => void): void {

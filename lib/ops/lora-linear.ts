@@ -26,10 +26,10 @@ export const loraLinearOp = defineOp({
   gradients: ["x", "bias", "a", "m", "b"],
   keeps: ["x", "w", "a", "m", "b"],
   defaults: { scale: 1, p: 0, site: 0, record: undefined } as LoraLinearParams,
-  shape: ({ x = [], w = [], m }, params) => {
+  shape: ({ m }, params) => {
     checkProbability("loraLinear", params.p);
     params.fullMiddle = m?.length === 2;
-    return [...x.slice(0, -1), w[0] as number];
+    return undefined;
   },
   forward: (k, { y, h, x, w, bias, a, m, b }, { scale, p, site, record }) => k.lora_forward(y, h, x, w, bias, a, m, b, record, scale, p, site),
   backward: (k, { dx, da, dm, db, dbias, dy, x, w, a, m, b, h }, { scale, p, site, record }) =>

@@ -52,8 +52,8 @@ export interface OpDefinition<S extends string, P extends object> {
   readonly keeps?: readonly (InputNames<S> | OutputNames<S>)[];
   /** Parameters with their default values. */
   readonly defaults: P;
-  /** Checks parameters and gives the output's shape where the signature alone does not. Throws LowrankError. */
-  readonly shape?: (shapes: Readonly<Record<string, readonly number[]>>, params: P) => number[];
+  /** Checks parameters and gives the output's shape where the signature alone does not (else undefined). Throws LowrankError. */
+  readonly shape?: (shapes: Readonly<Record<string, readonly number[]>>, params: P) => number[] | undefined;
   /** Inputs whose rows must be packed because the op folds them in another way. */
   readonly packed?: readonly InputNames<S>[];
   /** The output as a view of the input, where that needs no copy. */

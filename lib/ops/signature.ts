@@ -26,10 +26,23 @@ export interface ArgumentSpec {
   /** Its allowed forms; each a list of "...", "~" and size names. */
   readonly forms: readonly (readonly string[])[];
   readonly optional: boolean;
+  /** The forms as numbers, for binding. */
+  readonly patterns: readonly Pattern[];
+}
+
+interface Pattern {
+  /** Begins with "...". */
+  readonly leading: boolean;
+  /** Is "~". */
+  readonly broadcast: boolean;
+  /** Each further size: a literal, or -1 - the place of its name in `Signature.names`. */
+  readonly dims: readonly number[];
 }
 
 export interface Signature {
   readonly text: string;
+  /** The names of all sizes. */
+  readonly names: readonly string[];
   readonly inputs: readonly ArgumentSpec[];
   readonly outputs: readonly ArgumentSpec[];
   readonly saves: readonly ArgumentSpec[];
@@ -38,40 +51,59 @@ export interface Signature {
 export function parseSignature(text: string): Signature {
   const [left = "", right = ""] = text.split("->");
   const [outputs = "", saves = ""] = right.split("; save ");
-  return { text, inputs: parseArguments(left), outputs: parseArguments(outputs), saves: parseArguments(saves) };
+  const names: string[] = [];
+  return { text, names, inputs: parseArguments(left, names), outputs: parseArguments(outputs, names), saves: parseArguments(saves, names) };
 }
 
-function parseArguments(text: string): ArgumentSpec[] {
-  return [...text.matchAll(/(\w+)((?:\|?\[[^\]]*\])+)(\??)/g)].map(([, name = "", forms = "", mark]) => ({
-    name,
-    forms: [...forms.matchAll(/\[([^\]]*)\]/g)].map(([, dims = ""]) => dims.split(",").flatMap((dim) => dim.trim() || [])),
-    optional: mark === "?",
-  }));
+function parseArguments(text: string, names: string[]): ArgumentSpec[] {
+  return [...text.matchAll(/(\w+)((?:\|?\[[^\]]*\])+)(\??)/g)].map(([, name = "", sizes = "", mark]) => {
+    const forms = [...sizes.matchAll(/\[([^\]]*)\]/g)].map(([, dims = ""]) => dims.split(",").flatMap((dim) => dim.trim() || []));
+    return { name, forms, optional: mark === "?", patterns: forms.map((form) => patternOf(form, names)) };
+  });
 }
 
-/** Sizes bound by the inputs of a call. */
+function patternOf(form: readonly string[], names: string[]): Pattern {
+  const place = (dim: string): number => {
+    if (!names.includes(dim)) names.push(dim);
+    return -1 - names.indexOf(dim);
+  };
+  const [leading, broadcast] = [form[0] === "...", form[0] === "~"];
+  return { leading, broadcast, dims: form.slice(leading || broadcast ? 1 : 0).map((dim) => literalSize(dim) ?? place(dim)) };
+}
+
+/** Sizes bound by the inputs of a call: of each name, in the order of `Signature.names`. */
 export interface Bindings {
   leading: readonly number[] | undefined;
-  readonly sizes: Map<string, number>;
+  readonly sizes: (number | undefined)[];
 }
 
 type Shapes = Readonly<Record<string, readonly number[] | undefined>>;
 
 /** Binds the sizes of all inputs. @throws LowrankError BAD_SHAPE naming the size that disagrees, with the signature and all shapes. */
 export function bind(op: string, signature: Signature, shapes: Shapes): Bindings {
-  const bindings: Bindings = { leading: undefined, sizes: new Map() };
-  const origin = new Map<string, string>();
-  for (const { name, forms } of signature.inputs) {
-    const shape = shapes[name];
+  const bindings: Bindings = { leading: undefined, sizes: [] };
+  for (const spec of signature.inputs) {
+    const shape = shapes[spec.name];
     if (shape === undefined) continue;
-    const form = forms.find((dims) => dims.length === shape.length && !dims.includes("...")) ?? forms.find((dims) => fitsRank(dims, shape.length));
-    if (form === undefined) {
-      throw shapeError(op, signature, shapes, `${name} has rank ${shape.length}, expected ${forms.map(rankText).join(" or ")}`);
+    const pattern = patternFor(spec, shape.length);
+    if (pattern === undefined) {
+      throw shapeError(op, signature, shapes, `${spec.name} has rank ${shape.length}, expected ${spec.forms.map(rankText).join(" or ")}`);
     }
-    if (form[0] === "~") checkBroadcast(op, signature, shapes, name, shape);
-    else bindOne(op, signature, shapes, bindings, origin, name, form, shape);
+    if (pattern.broadcast) checkBroadcast(op, signature, shapes, spec.name, shape);
+    else bindOne(op, signature, shapes, bindings, spec.name, pattern, shape);
   }
   return bindings;
+}
+
+/** The form for this rank; one that names every axis goes before one with "...". */
+function patternFor({ patterns }: ArgumentSpec, rank: number): Pattern | undefined {
+  let found: Pattern | undefined;
+  for (const pattern of patterns) {
+    const { leading, broadcast, dims } = pattern;
+    if (!leading && !broadcast && rank === dims.length) return pattern;
+    if (broadcast || (leading && rank >= dims.length)) found ??= pattern;
+  }
+  return found;
 }
 
 function bindOne(
@@ -79,37 +111,42 @@ function bindOne(
   signature: Signature,
   shapes: Shapes,
   bindings: Bindings,
-  origin: Map<string, string>,
   name: string,
-  form: readonly string[],
+  { leading, dims }: Pattern,
   shape: readonly number[],
 ): void {
-  const named = form[0] === "..." ? form.slice(1) : form;
-  if (form[0] === "...") {
-    const leading = shape.slice(0, shape.length - named.length);
-    if (bindings.leading !== undefined && !sameShape(bindings.leading, leading)) {
-      throw shapeError(
-        op,
-        signature,
-        shapes,
-        `leading sizes differ: ${shapeText(bindings.leading)} in ${origin.get("...")} but ${shapeText(leading)} in ${name}`,
-      );
+  const start = shape.length - dims.length;
+  if (leading) {
+    const sizes = shape.slice(0, start);
+    if (bindings.leading !== undefined && !sameShape(bindings.leading, sizes)) {
+      const where = originOf(signature, shapes, "...");
+      throw shapeError(op, signature, shapes, `leading sizes differ: ${shapeText(bindings.leading)} in ${where} but ${shapeText(sizes)} in ${name}`);
     }
-    bindings.leading = leading;
-    if (!origin.has("...")) origin.set("...", name);
+    bindings.leading = sizes;
   }
-  named.forEach((dim, i) => {
-    const size = shape[shape.length - named.length + i] as number;
-    const literal = literalSize(dim);
-    if (literal !== undefined && literal !== size)
-      throw shapeError(op, signature, shapes, `axis ${i - named.length} of ${name} is ${size}, expected ${dim}`);
-    const bound = bindings.sizes.get(dim);
-    if (bound !== undefined && bound !== size) {
-      throw shapeError(op, signature, shapes, `${dim} is ${bound} in ${origin.get(dim)} but ${size} in ${name}`);
+  for (let i = 0; i < dims.length; i++) {
+    const dim = dims[i] as number;
+    const size = shape[start + i] as number;
+    if (dim >= 0) {
+      if (dim !== size) throw shapeError(op, signature, shapes, `axis ${i - dims.length} of ${name} is ${size}, expected ${dim}`);
+      continue;
     }
-    bindings.sizes.set(dim, size);
-    if (!origin.has(dim)) origin.set(dim, name);
-  });
+    const bound = bindings.sizes[-1 - dim];
+    if (bound !== undefined && bound !== size) {
+      const letter = signature.names[-1 - dim] as string;
+      throw shapeError(op, signature, shapes, `${letter} is ${bound} in ${originOf(signature, shapes, letter)} but ${size} in ${name}`);
+    }
+    bindings.sizes[-1 - dim] = size;
+  }
+}
+
+/** The first input whose form has this size. */
+function originOf({ inputs }: Signature, shapes: Shapes, dim: string): string | undefined {
+  return inputs.find((spec) => {
+    const shape = shapes[spec.name];
+    const pattern = shape && patternFor(spec, shape.length);
+    return pattern !== undefined && spec.forms[spec.patterns.indexOf(pattern)]?.includes(dim);
+  })?.name;
 }
 
 function checkBroadcast(op: string, signature: Signature, shapes: Shapes, name: string, shape: readonly number[]): void {
@@ -125,12 +162,11 @@ function checkBroadcast(op: string, signature: Signature, shapes: Shapes, name: 
 export const literalSize = (dim: string): number | undefined => (/^\d+$/.test(dim) ? Number(dim) : undefined);
 
 /** The shape of an output or save under the bindings. */
-export function shapeOf({ forms }: ArgumentSpec, bindings: Bindings): number[] {
-  return (forms[0] ?? []).flatMap((dim) => (dim === "..." ? (bindings.leading ?? []) : [literalSize(dim) ?? bindings.sizes.get(dim) ?? 0]));
+export function shapeOf({ patterns: [pattern] }: ArgumentSpec, { leading, sizes }: Bindings): number[] {
+  const shape = pattern?.leading && leading !== undefined ? [...leading] : [];
+  for (const dim of pattern?.dims ?? []) shape.push(dim >= 0 ? dim : (sizes[-1 - dim] ?? 0));
+  return shape;
 }
-
-const fitsRank = (dims: readonly string[], rank: number): boolean =>
-  dims[0] === "~" || (dims[0] === "..." ? rank >= dims.length - 1 : rank === dims.length);
 
 const rankText = (dims: readonly string[]): string => (dims[0] === "..." ? `at least ${dims.length - 1}` : String(dims.length));
 

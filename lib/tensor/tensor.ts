@@ -36,6 +36,8 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   /** @internal */
   readonly storage: Storage;
   /** @internal */
+  readonly dtypeCode: number;
+  /** @internal */
   readonly offset: number;
   /** @internal */
   readonly ld: number;
@@ -50,8 +52,9 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
     this.storage = storage;
     this.shape = Object.freeze([...shape]) as Sizes<S>;
     this.dtype = dtype;
+    this.dtypeCode = dtypes[dtype as DType].code;
     this.cols = shape.length === 0 ? 1 : (shape[shape.length - 1] as number);
-    this.rows = elementsOf(shape.slice(0, -1));
+    this.rows = rowsOf(shape);
     this.offset = layout?.offset ?? 0;
     this.ld = layout?.ld ?? this.cols;
     dropped.register(this, storage, this);
@@ -64,11 +67,6 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
       throw new LowrankError("DISPOSED", `This ${this} was disposed before this use. Return it from its tidy scope, or dispose it later.`);
     }
     return this.storage.handle;
-  }
-
-  /** @internal */
-  get dtypeCode(): number {
-    return dtypes[this.dtype as DType].code;
   }
 
   /** Number of elements. */
@@ -136,6 +134,13 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   }
 }
 
+/** The elements of the leading axes. */
+function rowsOf(shape: readonly number[]): number {
+  let rows = 1;
+  for (let i = 0; i < shape.length - 1; i++) rows *= shape[i] as number;
+  return rows;
+}
+
 function fitsDim(dim: number | string, size: number, named: Map<string, number>): boolean {
   if (typeof dim === "number") return dim === size || dim === -1;
   const before = named.get(dim);
@@ -154,25 +159,27 @@ export function viewOf(base: Tensor, shape: readonly number[], layout: Layout): 
   return new Tensor(base.storage.retain(), shape, base.dtype, layout);
 }
 
-/** Checks that an argument is a live tensor of this environment. `where` names op and argument. */
-export function checkTensor(where: string, value: unknown): Tensor {
-  if (value instanceof Tensor) {
-    value.handle;
-    return value;
-  }
+/** Checks that an argument is a live tensor of this environment. The names of function and argument stand in the error. */
+export function checkTensor(fn: string, value: unknown, argument?: string): Tensor {
+  if (!(value instanceof Tensor)) throw notATensor(argument === undefined ? fn : `${fn}: ${argument}`, value);
+  value.handle;
+  return value;
+}
+
+function notATensor(where: string, value: unknown): LowrankError {
   const environment = (value as { environment?: unknown } | null | undefined)?.environment;
   if (environment === environmentId) {
-    throw new LowrankError(
+    return new LowrankError(
       "BAD_ARGUMENT",
       `${where}: this tensor was made by another copy of lowrank. Load the package once, from one place (npm ls lowrank).`,
     );
   }
   if (typeof environment === "number") {
-    throw new LowrankError(
+    return new LowrankError(
       "WRONG_ENVIRONMENT",
       `${where}: this tensor belongs to thread ${environment}, not to this one (${environmentId}). Send its data() instead, and make a tensor of it here.`,
       { expected: environmentId, actual: environment },
     );
   }
-  throw new LowrankError("BAD_ARGUMENT", `${where}: expected a Tensor, found ${value === null ? "null" : typeof value}`);
+  return new LowrankError("BAD_ARGUMENT", `${where}: expected a Tensor, found ${value === null ? "null" : typeof value}`);
 }
