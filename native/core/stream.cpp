@@ -28,25 +28,26 @@ Command& Stream::begin() {
   const uint64_t next = published_.load(std::memory_order_relaxed);
   if (next - finished_.load(std::memory_order_acquire) >= kSlots) {
     std::unique_lock lock(mutex_);
-    waiting_ = true;
-    room_.wait(lock, [&] { return next - finished_.load(std::memory_order_acquire) < kSlots || stopping_.load(); });
-    waiting_ = false;
+    waiting_.store(true);
+    room_.wait(lock, [&] { return next - finished_.load() < kSlots || stopping_.load(); });
+    waiting_.store(false);
   }
   return ring_[next % kSlots];
 }
 
 void Stream::publish() {
   if (!thread_.joinable() && !stopping_.load()) thread_ = std::thread([this] { loop(); });
-  published_.fetch_add(1, std::memory_order_seq_cst);
+  published_.fetch_add(1);
+  if (!sleeping_.load()) return;
   std::lock_guard lock(mutex_);
-  if (sleeping_) work_.notify_one();
+  work_.notify_one();
 }
 
 void Stream::drain() {
   std::unique_lock lock(mutex_);
-  waiting_ = true;
+  waiting_.store(true);
   room_.wait(lock, [&] { return finished_.load() == published_.load() || stopping_.load(); });
-  waiting_ = false;
+  waiting_.store(false);
 }
 
 void Stream::stop() {
@@ -66,18 +67,19 @@ void Stream::loop() {
   for (;;) {
     for (int spin = 0; spin < kSpins && published_.load(std::memory_order_acquire) == next; ++spin) {
     }
-    if (published_.load(std::memory_order_seq_cst) == next) {
+    if (published_.load() == next) {
       std::unique_lock lock(mutex_);
-      sleeping_ = true;
+      sleeping_.store(true);
       work_.wait(lock, [&] { return published_.load() != next || stopping_.load(); });
-      sleeping_ = false;
+      sleeping_.store(false);
     }
     if (stopping_.load()) return;
     Command& command = ring_[next % kSlots];
     command.execute(*this, command);
-    finished_.store(++next, std::memory_order_release);
+    finished_.store(++next);
+    if (!waiting_.load()) continue;
     std::lock_guard lock(mutex_);
-    if (waiting_) room_.notify_all();
+    room_.notify_all();
   }
 }
 

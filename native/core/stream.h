@@ -99,11 +99,14 @@ class Stream {
 
   std::function<void()> notify_;
   std::vector<Command> ring_;
+  // Each side first announces that it sleeps (or waits) and then looks at the other's counter; the other first counts and then looks for
+  // the announcement. In the one order of sequentially consistent operations one of the two sees the other: no wake-up is lost, and the
+  // mutex is taken only for somebody who sleeps.
   std::atomic<uint64_t> published_{0}, finished_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable work_, room_;
-  bool sleeping_ = false, waiting_ = false;
+  std::atomic<bool> sleeping_{false}, waiting_{false};
   std::thread thread_;
 
   std::mutex completions_mutex_;
