@@ -1,7 +1,7 @@
 /** @file What this machine offers, and why lowrank uses what it uses. Mirrors native/core/thread_count.cpp and cpu_features.cpp, to explain them. */
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { requestedBackend, requestedBudget } from "../native/env.js";
+import { requestedBackend, requestedBudget, requestedThreads } from "../native/env.js";
 import { packageVersion } from "../native/load.js";
 import { deviceInfo, memory } from "../tensor/device.js";
 import { bytesText, plural } from "./format.js";
@@ -104,8 +104,8 @@ function budgetReason(total: number, limit: number): string {
 }
 
 function threadReason(threads: number): string {
-  const requested = process.env["LOWRANK_NUM_THREADS"] ?? "";
-  if (/^[1-9][0-9]*$/.test(requested)) return `LOWRANK_NUM_THREADS=${requested}`;
+  const requested = requestedThreads();
+  if (requested !== undefined) return `LOWRANK_NUM_THREADS=${requested}`;
   const logical = cpus().length;
   const allowed = availableParallelism();
   const cores = physicalCores();

@@ -121,7 +121,7 @@ const train: CommandSpec = {
     count("patience", 1, "stop after N evaluations in a row without a new lowest loss", "never"),
     onOff("keepBest", "end with the values of the lowest evaluation loss instead of the last ones"),
     file("html", "write curves, answers before and after, and the options as one page"),
-    file("prompts", "what to answer before and after: rows as in --data (*.jsonl), else a prompt a line", {
+    file("prompts", "what to answer before and after: rows as in --data (*.jsonl), else a prompt a line; at most 50", {
       default: "with --html, the first 4 rows of the evaluation data, else of the data",
     }),
     count("maxTokens", 1, "the longest answer", "100"),

@@ -1,6 +1,7 @@
 /** @file Where the words of a command go: results and JSON events to standard output, everything else to standard error. */
 import type { ProgressStream } from "../train/index.js";
 import { StatusLine } from "../train/progress.js";
+import type { CliEvent } from "./events.js";
 import { terminalText } from "./format.js";
 
 export class Output {
@@ -12,7 +13,7 @@ export class Output {
   ) {}
 
   /** One line of JSON, with --json. Numbers that are not finite become null. */
-  event(event: { readonly type: string; readonly [key: string]: unknown }): void {
+  event(event: CliEvent): void {
     if (this.json) this.out.write(`${JSON.stringify(event)}\n`);
   }
 

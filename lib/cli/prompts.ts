@@ -1,5 +1,6 @@
 /** @file Prompts whose answers before and after a training are shown side by side. */
 import { createReadStream } from "node:fs";
+import { basename } from "node:path";
 import { createInterface } from "node:readline";
 import { ioError } from "../io/file.js";
 import { type CausalLm, generate } from "../models/index.js";
@@ -42,15 +43,16 @@ export const questionsOfData = (file: string): Promise<Question[]> => read(file,
  * The prompts of a file: rows as in the data (*.jsonl), else a prompt a line, which is a message of the user `asChat`.
  * @throws LowrankError DATA_BAD_FIELD for a line of *.jsonl that is no such row, DATA_EMPTY, IO_…
  */
-export async function questionsOfPrompts(file: string, asChat: boolean): Promise<Question[]> {
-  const questions = await read(file, mostPrompts, (line, number) => {
+export async function questionsOfPrompts(file: string, asChat: boolean, onWarning: (message: string) => void): Promise<Question[]> {
+  const questions = await read(file, mostPrompts + 1, (line, number) => {
     if (!file.endsWith(".jsonl")) return { prompt: asChat ? [{ role: "user", content: line }] : line };
     const question = questionOf(parsed(line));
     if (question !== undefined) return question;
     throw fileError("DATA_BAD_FIELD", file, `line ${number}: a prompt is a row with messages, or with prompt.`, { line: number });
   });
   if (questions.length === 0) throw fileError("DATA_EMPTY", file, "the file has no prompt. Write one a line.");
-  return questions;
+  if (questions.length > mostPrompts) onWarning(`only the first ${mostPrompts} prompts of ${basename(file)} are answered; each takes two answers.`);
+  return questions.slice(0, mostPrompts);
 }
 
 async function read(file: string, most: number, questionAt: (line: string, number: number) => Question | undefined): Promise<Question[]> {

@@ -69,7 +69,7 @@ function unknownCommand(name: string): UsageError {
   });
 }
 
-function say(output: Output, type: string, text: string): void {
+function say(output: Output, type: "help" | "version", text: string): void {
   output.result(text);
   output.event({ type, text: text.trimEnd() });
 }

@@ -6,6 +6,7 @@ import type { OpenAdapter } from "../lora/open-adapter.js";
 import { checkAttachOptions } from "../lora/options.js";
 import { maxRank } from "../lora/peft-config.js";
 import type { CausalLm } from "../models/index.js";
+import { wantsColor } from "../native/env.js";
 import { LowrankError } from "../native/errors.js";
 import type { Dataset } from "../text/index.js";
 import { type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
@@ -102,7 +103,7 @@ function baseName(folder: string): string {
 async function run(context: Context, model: CausalLm, adapter: Adapter, files: Files): Promise<void> {
   const { args, output, interrupt } = context;
   const { data, evalData } = files;
-  const sample = await data.sample(0, { color: process.stderr.isTTY === true && !process.env["NO_COLOR"] });
+  const sample = await data.sample(0, { color: wantsColor(output.err) });
   output.err.write(`${sample}\n\n`);
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
@@ -208,9 +209,9 @@ function tellEvaluation({ output }: Context, event: EvalEvent, when: string): vo
   output.event({ ...event });
 }
 
-function questionsFor({ args }: Context, asChat: boolean): Promise<Question[]> {
+function questionsFor({ args, output }: Context, asChat: boolean): Promise<Question[]> {
   const prompts = args.text("prompts");
-  if (prompts !== undefined) return questionsOfPrompts(prompts, asChat);
+  if (prompts !== undefined) return questionsOfPrompts(prompts, asChat, (message) => output.warn(message));
   return args.has("html") ? questionsOfData(args.text("evalData") ?? args.required("data")) : Promise.resolve([]);
 }
 

@@ -1,4 +1,8 @@
-/** @file The environment variables that lowrank reads; `docs/env.md` describes them. Nothing else reads `process.env`. */
+/**
+ * @file The environment variables that lowrank's TypeScript reads; `docs/env.md` describes those of its own. Nothing else in lib/ reads
+ * `process.env`, except NO_COLOR where rows are coloured (lib/text/dataset-sample.ts). Native code reads for itself LOWRANK_NUM_THREADS
+ * (native/core/thread_count.cpp), LOWRANK_DEBUG and LOWRANK_CHECK (native/kernels/command.cpp).
+ */
 
 /** The backend named by LOWRANK_BACKEND, or undefined for the best one. */
 export const requestedBackend = (): string | undefined => process.env["LOWRANK_BACKEND"] || undefined;
@@ -12,3 +16,12 @@ export const requestedBudget = (): number | undefined => {
   const bytes = text === undefined || text === "" ? Number.NaN : Number(text);
   return Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : undefined;
 };
+
+/** LOWRANK_NUM_THREADS, where native code takes it: a positive integer. */
+export const requestedThreads = (): number | undefined => {
+  const text = process.env["LOWRANK_NUM_THREADS"] ?? "";
+  return /^[1-9][0-9]*$/.test(text) ? Number(text) : undefined;
+};
+
+/** Whether a stream is a terminal that wants colours: NO_COLOR not set, or empty. */
+export const wantsColor = ({ isTTY }: { readonly isTTY?: boolean }): boolean => isTTY === true && (process.env["NO_COLOR"] ?? "") === "";

@@ -88,6 +88,16 @@ describe("train --json", () => {
     expect(last(all, "answer")["before"]).toBe(last(before, "done")["text"]);
   });
 
+  test("says so when prompts are left out", async () => {
+    const [many, few] = [work.at("51-prompts.txt"), work.at("50-prompts.txt")];
+    writeFileSync(many, "The cat\n".repeat(51));
+    writeFileSync(few, `${"The cat\n".repeat(50)}\n`);
+    const args = [...base, "--max-steps", "1", "--max-tokens", "1", "--out"];
+    const [left, all] = await Promise.all([events([...args, work.at("51"), "--prompts", many]), events([...args, work.at("50"), "--prompts", few])]);
+    expect(of(left, "warning")).toEqual([{ type: "warning", message: expect.stringContaining("only the first 50 prompts of 51-prompts.txt") }]);
+    expect([of(left, "answer").length, of(all, "answer").length, of(all, "warning").length]).toEqual([50, 50, 0]);
+  });
+
   test("keeps the best, stops when patience is over, packs, trains singular values", async () => {
     const html = work.at("best.html");
     const evaluated = ["--eval-data", work.held, "--eval-every", "2", "--keep-best", "--patience", "2", "--html", html, "--max-tokens", "1"];
