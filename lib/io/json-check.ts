@@ -12,6 +12,8 @@ export interface JsonCodes {
   readonly duplicate: ErrorCode;
   readonly depth: ErrorCode;
   readonly utf8: ErrorCode;
+  /** An escape for one half of a surrogate pair; `syntax` if absent. */
+  readonly surrogate?: ErrorCode;
   /** A key longer than `maxKeyBytes`, or more than 32 MiB of keys; `syntax` if absent. */
   readonly longKey?: ErrorCode;
   /** More than `maxKeys` keys; `syntax` if absent. */
@@ -50,14 +52,39 @@ const maxNumberLength = 1024;
 /** Bytes, as written, of all keys in objects that are open at the same time. */
 const maxOpenKeyBytes = 32 * 1024 * 1024;
 
-/** Throws unless `bytes[start, end)` is one strict JSON value, see the file comment. Linear time; memory for the open keys only. */
+/** What keeps a text from being strict JSON. */
+export interface JsonProblem {
+  readonly code: ErrorCode;
+  readonly offset: number;
+  readonly problem: string;
+}
+
+/** Throws unless `bytes[start, end)` is one strict JSON value, see the file comment. */
 export function checkJson(bytes: Uint8Array, rules: JsonRules): CheckedJson {
-  const start = rules.start ?? 0;
-  const end = rules.end ?? bytes.length;
-  const invalid = firstInvalidUtf8(bytes, start, end);
-  if (invalid >= 0) throw jsonError(bytes, rules, rules.codes.utf8, invalid, `byte 0x${hex(bytes[invalid] as number, 2)} is not valid UTF-8`);
-  new JsonChecker(bytes, start, end, rules).run();
-  return { bytes, start, end };
+  const found = findJsonProblem(bytes, rules);
+  if (found !== undefined) throw jsonError(bytes, rules, found.code, found.offset, found.problem);
+  return { bytes, start: rules.start ?? 0, end: rules.end ?? bytes.length };
+}
+
+/** The first problem of a JSON text, for callers who word errors themselves. Linear time; memory for the open keys only. */
+export function findJsonProblem(bytes: Uint8Array, rules: JsonRules): JsonProblem | undefined {
+  const { start = 0, end = bytes.length, codes } = rules;
+  const offset = firstInvalidUtf8(bytes, start, end);
+  if (offset >= 0) return { code: codes.utf8, offset, problem: `byte 0x${hex(bytes[offset] as number, 2)} is not valid UTF-8` };
+  try {
+    new JsonChecker(bytes, start, end, rules).run();
+    return undefined;
+  } catch (error) {
+    if (error instanceof Failed) return error.found;
+    throw error;
+  }
+}
+
+/** Ends the check. */
+class Failed extends Error {
+  constructor(readonly found: JsonProblem) {
+    super();
+  }
 }
 
 /** An error at a place of a JSON text, as `rules` want it said. */
@@ -70,7 +97,7 @@ export function jsonError(bytes: Uint8Array, rules: JsonRules, code: ErrorCode, 
 }
 
 /** 1-based line and column (in code points) of a byte of a UTF-8 text. */
-function lineAndColumn(bytes: Uint8Array, start: number, offset: number): { line: number; column: number } {
+export function lineAndColumn(bytes: Uint8Array, start: number, offset: number): { line: number; column: number } {
   let line = 1;
   let column = 1;
   for (let at = start; at < offset; at++) {
@@ -285,18 +312,20 @@ class JsonChecker {
       return;
     }
     const code = this.unicodeEscape(this.at);
-    if (code < 0) this.fail("\\u is not followed by four hexadecimal digits");
     const isHigh = code >= 0xd800 && code < 0xdc00;
     const isLow = code >= 0xdc00 && code < 0xe000;
     const next = isHigh ? this.unicodeEscape(this.at + 6) : -1;
-    if (isLow || (isHigh && (next < 0xdc00 || next >= 0xe000))) this.fail(`\\u${hex(code, 4)} is one half of a surrogate pair`);
+    const { surrogate, syntax } = this.rules.codes;
+    if (isLow || (isHigh && (next < 0xdc00 || next >= 0xe000))) this.fail(`\\u${hex(code, 4)} is one half of a surrogate pair`, surrogate ?? syntax);
     this.at += isHigh ? 12 : 6;
   }
 
-  /** The code unit of `\uXXXX` at `at`, or -1 if that is not there. */
+  /** The code unit of `\uXXXX` at `at`, or -1 if no such escape begins there. */
   private unicodeEscape(at: number): number {
-    if (at + 6 > this.end || this.bytes[at] !== 0x5c || this.bytes[at + 1] !== 0x75) return -1;
-    return hexAt(this.bytes, at + 2);
+    if (at + 1 >= this.end || this.bytes[at] !== 0x5c || this.bytes[at + 1] !== 0x75) return -1;
+    const code = at + 6 > this.end ? -1 : hexAt(this.bytes, at + 2);
+    if (code < 0) this.fail("\\u is not followed by four hexadecimal digits", this.rules.codes.syntax, at);
+    return code;
   }
 
   private number(): void {
@@ -352,6 +381,6 @@ class JsonChecker {
   }
 
   private fail(problem: string, code: ErrorCode = this.rules.codes.syntax, offset = this.at): never {
-    throw jsonError(this.bytes, this.rules, code, offset, code === this.rules.codes.syntax ? `not valid JSON: ${problem}` : problem);
+    throw new Failed({ code, offset, problem: code === this.rules.codes.syntax ? `not valid JSON: ${problem}` : problem });
   }
 }

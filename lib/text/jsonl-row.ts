@@ -1,6 +1,7 @@
 /** @file One line of a JSONL file to a row of training data, checked. Messages name fields, never the text of a row. */
-import { checkJson, type JsonRules, type JsonValue, parseJson, plainValue } from "../io/json-scanner.js";
-import { LowrankError, nearest, quoted } from "../native/errors.js";
+import { findJsonProblem, type JsonProblem, type JsonRules, lineAndColumn } from "../io/json-check.js";
+import { type JsonValue, parseJson, plainValue } from "../io/json-scanner.js";
+import { nearest, quoted } from "../native/errors.js";
 import type { Message } from "./chat-template.js";
 import { kindOf } from "./describe.js";
 import type { MessagesRow, TrainingRow } from "./example.js";
@@ -8,7 +9,13 @@ import { RowError } from "./jsonl-file.js";
 
 const rules: JsonRules = {
   path: "",
-  codes: { syntax: "DATA_BAD_JSON", duplicate: "DATA_DUPLICATE_KEY", depth: "DATA_NESTING_TOO_DEEP", utf8: "DATA_ENCODING" },
+  codes: {
+    syntax: "DATA_BAD_JSON",
+    duplicate: "DATA_DUPLICATE_KEY",
+    depth: "DATA_NESTING_TOO_DEEP",
+    utf8: "DATA_ENCODING",
+    surrogate: "DATA_ENCODING",
+  },
   maxDepth: 128,
 };
 
@@ -21,11 +28,8 @@ type Fields = Readonly<Record<string, unknown>>;
  * DATA_BAD_FIELD, DATA_BAD_ROLE
  */
 export function parseRow(bytes: Buffer): TrainingRow {
-  try {
-    checkJson(bytes, rules);
-  } catch (error) {
-    throw error instanceof LowrankError ? jsonProblem(bytes, error) : error;
-  }
+  const found = findJsonProblem(bytes, rules);
+  if (found !== undefined) throw jsonError(bytes, found);
   const text = bytes.toString("utf8");
   const value: unknown = JSON.parse(text);
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
@@ -37,13 +41,9 @@ export function parseRow(bytes: Buffer): TrainingRow {
   return row;
 }
 
-/** An error of the scanner with its column, and what people usually did wrong. */
-function jsonProblem(bytes: Buffer, error: LowrankError): RowError {
-  const offset = error.details.offset ?? 0;
-  const problem = error.message.slice(": ".length, error.message.length - ` (at byte ${offset}).`.length);
-  const code =
-    error.code === "DATA_BAD_JSON" && /^\\u[dD][89a-fA-F]/.test(bytes.toString("latin1", offset, offset + 4)) ? "DATA_ENCODING" : error.code;
-  const column = 1 + countCharacters(bytes, offset);
+/** A problem of the scanner with its column, and what people usually did wrong. */
+function jsonError(bytes: Buffer, { code, offset, problem }: JsonProblem): RowError {
+  const { column } = lineAndColumn(bytes, 0, offset);
   const hint = code === "DATA_BAD_JSON" ? syntaxHint(bytes, offset) : otherHints[code as keyof typeof otherHints];
   return new RowError(code, `${problem}. ${hint}`, { column, offset, hint });
 }
@@ -64,12 +64,6 @@ function syntaxHint(bytes: Buffer, offset: number): string {
     return "Is the row cut off, or does the object go on in the next line? JSONL has one object a line; line breaks inside texts are written \\n.";
   }
   return "JSONL has one JSON object a line.";
-}
-
-function countCharacters(bytes: Uint8Array, end: number): number {
-  let count = 0;
-  for (let at = 0; at < end; at++) if (((bytes[at] as number) & 0xc0) !== 0x80) count++;
-  return count;
 }
 
 /** Fields that other tools use, and how they are called here. */
