@@ -145,7 +145,7 @@ const generate: CommandSpec = {
     adapter,
     { name: "prompt", kind: "text", value: "TEXT", help: "the user's message; - reads standard input", required: true },
     { name: "system", kind: "text", value: "TEXT", help: "a system message before it" },
-    onOff("raw", "continue the text itself, without the chat template (as always when the model has none)"),
+    onOff("raw", "continue the text itself, without the chat template (as always where model and adapter have none)"),
     real("temperature", "0 always takes the most likely token", { least: 0, default: "as in generation_config.json, else 0.7" }),
     count("topK", 1, "only the N most likely tokens", "as in generation_config.json, else all"),
     real("topP", "only the most likely tokens that together reach this probability", {

@@ -138,7 +138,10 @@ async function requireWritable(path: string): Promise<void> {
 
 /** @throws LowrankError IO_… when one of the files that the options name cannot be read */
 export async function requireFiles({ args }: Pick<Context, "args">, options: readonly string[]): Promise<void> {
-  for (const file of options.flatMap((option) => args.text(option) ?? [])) await attempt(file, "cannot be read", () => access(file, constants.R_OK));
+  for (const file of options.flatMap((option) => args.text(option) ?? [])) {
+    await attempt(file, "cannot be read", () => access(file, constants.R_OK));
+    if (await isFolder(file)) throw fileError("IO_NOT_REGULAR_FILE", file, "this is a folder. Name a file.");
+  }
 }
 
 /** @throws UsageError BAD_ARGUMENT for options of rows that do not go together */

@@ -208,6 +208,7 @@ describe("the program", () => {
     const cases = [
       [["eval", "--model", model, "--data", absent], "IO_NOT_FOUND"],
       [[...train, absent], "IO_NOT_FOUND"],
+      [[...train, work.at(".")], "IO_NOT_REGULAR_FILE"],
       [[...train, work.data, "--eval-data", absent], "IO_NOT_FOUND"],
       [[...train, work.data, "--prompts", absent], "IO_NOT_FOUND"],
       [["generate", "--model", model, "--prompt", "a", "--adapter", broken], "ADAPTER_BAD_JSON"],
