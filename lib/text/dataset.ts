@@ -111,7 +111,8 @@ class FileDataset implements Dataset {
   private packing: Packing | undefined;
   /** A bit for each row that was found bad after the check. */
   private bad: Uint8Array | undefined;
-  private closed = false;
+  private readonly reads = new Set<Promise<unknown>>();
+  private closing: Promise<void> | undefined;
 
   constructor(
     private readonly file: JsonlFile,
@@ -164,8 +165,11 @@ class FileDataset implements Dataset {
     work.check();
   }
 
-  async at(i: number): Promise<DatasetItem> {
-    this.requireIndex(i);
+  at(i: number): Promise<DatasetItem> {
+    return this.whileOpen(i, () => this.item(i));
+  }
+
+  private async item(i: number): Promise<DatasetItem> {
     if (this.packing !== undefined) return this.pack(i, this.packing);
     const { tokens, labels } = (await this.example(i)).example;
     return { tokens, labels };
@@ -176,8 +180,11 @@ class FileDataset implements Dataset {
     return this.packing === undefined ? this.goodLengths[i] : this.packing.tokens(i);
   }
 
-  async sample(i = 0, options: SampleOptions = {}): Promise<string> {
-    this.requireIndex(i);
+  sample(i = 0, options: SampleOptions = {}): Promise<string> {
+    return this.whileOpen(i, () => this.sampled(i, options));
+  }
+
+  private async sampled(i: number, options: SampleOptions): Promise<string> {
     const { color = terminalHasColor() } = options;
     const parts: string[] = [];
     const add = async (row: number, example: PlacedExample): Promise<void> => {
@@ -193,11 +200,29 @@ class FileDataset implements Dataset {
     return parts.join("\n");
   }
 
-  async close(): Promise<void> {
-    if (this.closed) return;
-    this.closed = true;
+  close(): Promise<void> {
+    this.closing ??= this.end();
+    return this.closing;
+  }
+
+  private async end(): Promise<void> {
     forgotten.unregister(this);
+    await Promise.allSettled(this.reads);
     await this.file.close();
+  }
+
+  /** Reads row `i`, unless closed; {@link close} waits for it. */
+  private async whileOpen<T>(i: number, read: () => Promise<T>): Promise<T> {
+    this.requireIndex(i);
+    if (this.closing !== undefined)
+      throw fileError("DISPOSED", this.file.path, "the dataset was closed before this use. Close it when the training is done.");
+    const reading = read();
+    this.reads.add(reading);
+    try {
+      return await reading;
+    } finally {
+      this.reads.delete(reading);
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -225,7 +250,6 @@ class FileDataset implements Dataset {
     const row = this.checked + i - this.good.length;
     if (!this.isBad(row)) {
       try {
-        this.requireOpen();
         return { row, example: await this.rendered(row) };
       } catch (error) {
         await this.skip(row, error, () => this.markBad(row));
@@ -236,7 +260,6 @@ class FileDataset implements Dataset {
 
   /** A row that was good when it was checked. */
   private async read(row: number): Promise<PlacedExample> {
-    this.requireOpen();
     try {
       return await this.rendered(row);
     } catch (error) {
@@ -294,9 +317,5 @@ class FileDataset implements Dataset {
       expected: this.length,
       actual: i,
     });
-  }
-
-  private requireOpen(): void {
-    if (this.closed) throw fileError("DISPOSED", this.file.path, "the dataset was closed before this use. Close it when the training is done.");
   }
 }

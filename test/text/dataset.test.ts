@@ -286,6 +286,24 @@ describe("use", () => {
     });
   });
 
+  it("ends the reads under way before it closes", async () => {
+    const long = { text: "word ".repeat(40_000) };
+    for (const options of [{}, { packing: true, maxLength: 200_000 }]) {
+      await withData(lines({ text: "a b" }, long, long), options, async (data) => {
+        const expected = [await data.at(0), await data.sample(data.length - 1)];
+        const under = [data.at(0), data.sample(data.length - 1)];
+        let ended = 0;
+        for (const read of under) void read.then(() => ended++);
+        const closes = [data.close(), data[Symbol.asyncDispose]()];
+        expect((await failureOf(() => data.at(0))).code).toBe("DISPOSED");
+        await Promise.race(closes);
+        expect(ended).toBe(2);
+        await Promise.all(closes);
+        expect(await Promise.all(under)).toEqual(expected);
+      });
+    }
+  });
+
   it("reports progress and stops when aborted, in every stage", async () => {
     const contents = lines(...Array.from({ length: 3000 }, (_, i) => ({ text: `row ${i} of many` })));
     const model = { tokenizer: await tokenizerOf() };
