@@ -36,7 +36,7 @@ export function createDecoder(component: Component): Decoder {
     case "ByteLevel":
       return { decode: (tokens) => [utf8.decode(bytesOf(tokens))], endsInside: (tokens) => endsInsideCharacter(bytesOf(tokens.slice(-4))) };
     case "ByteFallback":
-      return { decode: decodeBytes, endsInside: (tokens) => decodedRun(trailingBytes(tokens)) === undefined };
+      return { decode: decodeBytes, endsInside: (tokens) => runEndsInside(trailingBytes(tokens)) };
     case "Fuse":
       return { decode: (tokens) => [tokens.join("")], endsInside: never };
     case "Replace": {
@@ -137,6 +137,14 @@ function decodedRun(bytes: readonly number[]): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** True when more bytes could make text of the run; one that is broken stays so. */
+function runEndsInside(run: readonly number[]): boolean {
+  const bytes = Uint8Array.from(run);
+  if (!endsInsideCharacter(bytes)) return false;
+  const lead = bytes.findLastIndex((byte) => byte >= 0xc0);
+  return decodedRun(run.slice(0, lead)) !== undefined;
 }
 
 function trailingBytes(tokens: readonly string[]): number[] {

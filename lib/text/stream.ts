@@ -20,22 +20,25 @@ export interface TextStream {
  */
 export function createTextStream(tokenizer: Tokenizer, options: TextStreamOptions = {}): TextStream {
   const decoding = { skipSpecialTokens: options.skipSpecialTokens ?? true };
-  /** Tokens whose text was shown last: how a token is written may depend on there being one before it. */
+  /** Tokens whose text was shown before: how a token is written may depend on there being one before it, and which. */
   let shown: number[] = [];
+  /** Tokens that end inside a character: a few at most. */
   let waiting: number[] = [];
 
   const take = (): string => {
     const before = tokenizer.decode(shown, decoding);
     const now = tokenizer.decode([...shown, ...waiting], decoding);
-    const piece = now.startsWith(before) ? now.slice(before.length) : tokenizer.decode(waiting, decoding);
-    const isVisible = (id: number): boolean => tokenizer.token(id) !== undefined && !(decoding.skipSpecialTokens && tokenizer.isSpecial(id));
-    if (waiting.some(isVisible)) shown = waiting;
+    const alone = tokenizer.decode(waiting, decoding);
+    const piece = now.startsWith(before) ? now.slice(before.length) : alone;
+    // What changed the text of these tokens (a broken run of bytes, the start of the text) may change that of the next ones.
+    shown = piece === alone ? waiting : [...shown.slice(0, 1), ...waiting];
     waiting = [];
     return piece;
   };
 
   return {
     push(id) {
+      if (tokenizer.token(id) === undefined || (decoding.skipSpecialTokens && tokenizer.isSpecial(id))) return "";
       waiting.push(id);
       return tokenizer.endsInsideCharacter([...shown, ...waiting], decoding) ? "" : take();
     },

@@ -1,8 +1,8 @@
 /** @file Properties of encoding: round trips, places that cover the text, agreement with the JavaScript library where it is right. */
 import * as library from "@huggingface/tokenizers";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
-import { loadTokenizer, Tokenizer } from "../../lib/text/index.js";
+import { describe, expect, it, vi } from "vitest";
+import { createTextStream, loadTokenizer, Tokenizer } from "../../lib/text/index.js";
 import { failureOf } from "./failure.js";
 import { folder, type Style, styles, text } from "./golden.js";
 
@@ -111,7 +111,6 @@ describe("Tokenizer", () => {
   });
 
   it("streams what decode gives, whatever the tokens", async () => {
-    const { createTextStream } = await import("../../lib/text/index.js");
     for (const style of ["gpt2-style", "llama3-style"] as const) {
       const tokenizer = await loadTokenizer(folder(style));
       fc.assert(
@@ -123,6 +122,43 @@ describe("Tokenizer", () => {
         { numRuns: 500 },
       );
     }
+  });
+});
+
+describe("a stream of byte tokens", () => {
+  const byte = (value: number): number => 3 + value;
+
+  it("shows a broken run at once, and is what decode gives", async () => {
+    const tokenizer = await loadTokenizer(folder("sentencepiece-style"));
+    const words = tokenizer.encode("the cat", { addSpecialTokens: false });
+    const anyByte = fc.constantFrom(0xff, 0xe4, 0xbd, 0xa0, 0x41, 0xf0, 0x9f, 0xc3).map(byte);
+    const brokenRun = fc.array(anyByte, { maxLength: 9 }).map((bytes) => [byte(0xff), ...bytes, ...words]);
+    fc.assert(
+      fc.property(fc.array(brokenRun, { maxLength: 4 }), (runs) => {
+        const stream = createTextStream(tokenizer);
+        const ids = runs.flat();
+        const pieces = ids.map((id) => stream.push(id));
+        expect(pieces.join("") + stream.end()).toBe(tokenizer.decode(ids));
+        ids.forEach((id, k) => {
+          if (id === byte(0xff)) expect(pieces[k]).toMatch(/\ufffd$/);
+        });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("holds a few bytes at most", async () => {
+    const tokenizer = await loadTokenizer(folder("sentencepiece-style"));
+    const decode = vi.spyOn(tokenizer, "decode");
+    const stream = createTextStream(tokenizer);
+    for (let k = 0; k < 5000; k++) expect(stream.push(byte(0xff))).toBe("\ufffd");
+    expect(stream.push(byte(0xff))).toBe("\ufffd");
+    for (const id of tokenizer.encode("the", { addSpecialTokens: false })) stream.push(id);
+    expect(stream.push(byte(0xe4))).toBe("");
+    for (let k = 0; k < 5000; k++) expect(stream.push(tokenizer.eosTokenId as number)).toBe("");
+    expect([stream.push(byte(0xbd)), stream.push(byte(0xa0)), stream.end()]).toEqual(["", "你", ""]);
+    for (const [ids] of decode.mock.calls) expect(ids.length).toBeLessThan(12);
+    decode.mockRestore();
   });
 });
 
