@@ -45,6 +45,8 @@ export function tokenizerRules(path: string): JsonRules {
       longKey: "TOKENIZER_TOO_LARGE",
       manyKeys: "TOKENIZER_TOO_LARGE",
     },
+    // The tokens, and the keys around them.
+    maxKeys: maxTokens + 1000,
     advice: "Download the file again from where the model came.",
   };
 }

@@ -236,6 +236,15 @@ describe("tokenizer.json", () => {
     expect(({} as Json)["polluted"]).toBeUndefined();
   });
 
+  it("may have a million tokens", async () => {
+    const vocab = (count: number): string => Array.from({ length: count }, (_, id) => `"${id.toString(36)}":${id}`).join(",");
+    const file = (count: number): string => `{"model":{"type":"BPE","merges":[],"vocab":{${vocab(count)}}}}`;
+    expect((await loadTokenizer({ "tokenizer.json": file(1_000_000) })).vocabSize).toBe(1_000_000);
+    const failure = await failureOf(() => loadTokenizer({ "tokenizer.json": file(1_000_001) }));
+    expect(failure.code).toBe("TOKENIZER_TOO_LARGE");
+    expect(failure.message).toContain("more than 1000000 tokens");
+  });
+
   it("cannot turn the writing direction of an error", async () => {
     const turned = "x\u202ey\u2028z";
     const vocab = { a: 0, b: 1, ab: 2, aba: 4, "<u>": 3, [turned]: 6 };
