@@ -144,7 +144,7 @@ export const errorCodes = {
   DATA_BAD_ROLE: "A role in a conversation looks like a slip.",
   DATA_DUPLICATE_KEY: "A key stands twice in the same JSON object of a row.",
   DATA_NESTING_TOO_DEEP: "A row of the data nests more than 128 levels deep.",
-  DATA_ROW_TOO_LARGE: "A row of the data is longer than 16 MiB, or its texts than 2^21 characters.",
+  DATA_ROW_TOO_LARGE: "A row of the data is longer than 16 MiB, its text longer than 2^21 characters, or its conversation too much work to render.",
   DATA_CHANGED: "The data file changed while it was in use.",
 } as const;
 
