@@ -3,6 +3,7 @@
  * (large headers), or {@link parseJson} builds a tree (small configuration files). Integers are exact, objects are Maps: a key from a
  * file never becomes a property of an ordinary object.
  */
+import { quoted } from "../native/errors.js";
 import { asBuffer, type CheckedJson, checkJson, decodeString, isSpace, type JsonRules } from "./json-check.js";
 
 export { type CheckedJson, checkJson, type JsonCodes, type JsonRules, jsonError } from "./json-check.js";
@@ -250,4 +251,14 @@ export function plainValue(node: JsonNode): JsonValue {
 /** `bytes` without the UTF-8 byte order mark that some editors put before the text. */
 export function withoutByteOrderMark(bytes: Uint8Array): Uint8Array {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** A value from a file as it may stand in a message. */
+export function describeNode(node: JsonNode | undefined): string {
+  if (node === undefined) return "absent";
+  if (node.kind === "string") return quoted(node.value);
+  if (node.kind === "number") return node.text.length > 40 ? `${node.text.slice(0, 39)}…` : node.text;
+  if (node.kind === "boolean") return String(node.value);
+  if (node.kind === "null") return "null";
+  return node.kind === "array" ? `a list of ${node.items.length}` : "an object";
 }

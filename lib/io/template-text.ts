@@ -5,6 +5,9 @@ import { firstInvalidUtf8 } from "./utf8.js";
 /** A chat template has at most so many bytes. */
 export const maxTemplateBytes = 1_000_000;
 
+/** The name of a chat template that is a file. */
+export const templateFile = "chat_template.jinja" as const;
+
 /** The text of a chat_template.jinja, without a byte order mark. @throws LowrankError TEMPLATE_SYNTAX */
 export function templateText(bytes: Uint8Array, path: string): string {
   const offset = firstInvalidUtf8(bytes);

@@ -5,6 +5,7 @@ import { mul } from "../functions.js";
 import { type FolderEntry, writeFolder } from "../io/atomic.js";
 import { firstNonFinite } from "../io/finite.js";
 import { safetensorsEntry, serializeSafetensors, type TensorSource } from "../io/safetensors-write.js";
+import { maxTemplateBytes, templateFile } from "../io/template-text.js";
 import { LowrankError, quoted } from "../native/errors.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -22,11 +23,6 @@ export interface SaveOptions {
 
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
-
-/** The chat template that the adapter was trained with, as text. */
-export const templateFile = "chat_template.jinja";
-/** In bytes; as for the templates of tokenizers. */
-export const maxTemplateBytes = 1_000_000;
 
 /** The metadata key of a single file that holds the text of its adapter_config.json. */
 export const configKey = "lowrank";

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { openInput, readSmallFile } from "../io/file.js";
 import { resolveInside } from "../io/inside.js";
 import { openSource, parseSafetensors, type SafetensorsFile } from "../io/safetensors.js";
-import { firstInvalidUtf8 } from "../io/utf8.js";
+import { maxTemplateBytes, templateFile, templateText } from "../io/template-text.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
-import { configFile, configKey, maxTemplateBytes, templateFile, templateKey, weightsFile } from "./adapter-files.js";
+import { configFile, configKey, templateKey, weightsFile } from "./adapter-files.js";
 import { type PeftConfig, peftConfigOf } from "./peft-config.js";
 import { PeftFields } from "./peft-fields.js";
 import { type SigmaConfig, sigmaConfigOf, sigmaType } from "./sigma-config.js";
@@ -54,7 +54,8 @@ export async function openAdapter(source: string | Uint8Array, signal?: AbortSig
     throw new LowrankError("BAD_ARGUMENT", `loadAdapter: expected a folder or the bytes of a file, found ${typeof source}.`);
   const file = parseSafetensors(source, "adapter");
   const text = file.metadata.get(configKey);
-  const chatTemplate = file.metadata.get(templateKey);
+  const template = file.metadata.get(templateKey);
+  const chatTemplate = template === undefined ? undefined : templateText(new TextEncoder().encode(template), "adapter");
   const configName = `adapter: metadata ${quoted(configKey)}`;
   if (text !== undefined)
     return new OpenAdapter(storedConfig(new TextEncoder().encode(text), configName), configName, file, source.length, chatTemplate);
@@ -97,9 +98,7 @@ async function readTemplate(folder: string): Promise<string | undefined> {
     if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
     throw error;
   }
-  const offset = firstInvalidUtf8(bytes);
-  if (offset >= 0) throw fileError("TEMPLATE_SYNTAX", shownAs, `the file is not valid UTF-8 (at byte ${offset}).`, { offset });
-  return new TextDecoder().decode(bytes);
+  return templateText(bytes, shownAs);
 }
 
 const pickleFile = "adapter_model.bin";

@@ -2,9 +2,9 @@
  * @file PEFT's adapter_config.json (`LoraConfig`, PEFT 0.21). A field that PEFT knows and that changes the result is either honoured or an
  * error. Names and patterns of a file are inert text here: nothing is opened, imported or matched.
  */
-import type { JsonNode } from "../io/json-scanner.js";
+import { describeNode, type JsonNode } from "../io/json-scanner.js";
 import { fileError, quoted } from "../native/errors.js";
-import { describe, PeftFields } from "./peft-fields.js";
+import { PeftFields } from "./peft-fields.js";
 import type { TargetModule } from "./targets.js";
 
 /** The fields of an adapter_config.json that lowrank honours; the comments name PEFT's defaults. */
@@ -111,7 +111,7 @@ export function peftConfigOf(fields: PeftFields): { config: PeftConfig; warnings
   const type = fields.node("peft_type");
   if (type === undefined) throw fields.missing("peft_type", '"LORA"');
   if (type.kind !== "string" || type.value !== "LORA") {
-    throw fields.error("ADAPTER_UNSUPPORTED_TYPE", type, `"peft_type" is ${describe(type)}; only "LORA" can be read`);
+    throw fields.error("ADAPTER_UNSUPPORTED_TYPE", type, `"peft_type" is ${describeNode(type)}; only "LORA" can be read`);
   }
   checkFeatures(fields);
   const config: PeftConfig = {

@@ -1,5 +1,5 @@
 /** @file Typed access to the fields of an adapter_config.json. Every refusal names the field, what was found and what is expected. */
-import { type JsonNode, type JsonRules, jsonError, parseJson } from "../io/json-scanner.js";
+import { describeNode, type JsonNode, type JsonRules, jsonError, parseJson } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, type LowrankError, quoted } from "../native/errors.js";
 
@@ -36,7 +36,7 @@ export class PeftFields {
       advice: "Correct the file, or save the adapter again.",
     };
     const root = parseJson(bytes, this.rules);
-    if (root.kind !== "object") throw this.error("ADAPTER_BAD_JSON", root, `expected a JSON object, found ${describe(root)}`);
+    if (root.kind !== "object") throw this.error("ADAPTER_BAD_JSON", root, `expected a JSON object, found ${describeNode(root)}`);
     this.members = root.members;
   }
 
@@ -117,13 +117,13 @@ export class PeftFields {
 
   /** The error for a field of the wrong kind or range. */
   bad(name: string, node: JsonNode, expected: string): LowrankError {
-    return this.error("ADAPTER_BAD_VALUE", node, `"${name}" is ${describe(node)}, expected ${expected}`);
+    return this.error("ADAPTER_BAD_VALUE", node, `"${name}" is ${describeNode(node)}, expected ${expected}`);
   }
 
   /** The error for a field that is there and whose value cannot be honoured. */
   unsupported(name: string, reason: string): LowrankError {
     const node = this.node(name) as JsonNode;
-    return this.error("ADAPTER_UNSUPPORTED_FEATURE", node, `"${name}" is ${describe(node)}: ${reason}, which is not supported`);
+    return this.error("ADAPTER_UNSUPPORTED_FEATURE", node, `"${name}" is ${describeNode(node)}: ${reason}, which is not supported`);
   }
 
   /** An error at the place of a value. */
@@ -173,13 +173,4 @@ export class PeftFields {
 
 function tooLong(name: string, length: number): string {
   return `"${name}" holds a string of ${length} characters; at most ${maxTextLength} are allowed`;
-}
-
-/** A value as it may stand in a message. */
-export function describe(node: JsonNode): string {
-  if (node.kind === "string") return quoted(node.value);
-  if (node.kind === "number") return node.text.length > 40 ? `${node.text.slice(0, 39)}…` : node.text;
-  if (node.kind === "boolean") return String(node.value);
-  if (node.kind === "null") return "null";
-  return node.kind === "array" ? "a list" : "an object";
 }

@@ -1,9 +1,10 @@
 /** @file The adapter_config.json of a Σ adapter: lowrank's own (docs/adapters.md). Its `peft_type` makes PEFT refuse the folder. */
 import { webcrypto } from "node:crypto";
+import { describeNode } from "../io/json-scanner.js";
 import { quoted } from "../native/errors.js";
 import { dtypes } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { describe, type PeftFields } from "./peft-fields.js";
+import type { PeftFields } from "./peft-fields.js";
 
 export const sigmaType = "LOWRANK_SIGMA";
 const formatVersion = 1;
@@ -59,11 +60,7 @@ export function sigmaConfigOf(fields: PeftFields): { config: SigmaConfig; warnin
 function baseOf(fields: PeftFields): ReadonlyMap<string, BaseWeight> {
   const node = fields.node("base");
   if (node?.kind !== "object")
-    throw fields.error(
-      "ADAPTER_BAD_VALUE",
-      node as NonNullable<typeof node>,
-      `"base" is ${describe(node as NonNullable<typeof node>)}, expected an object`,
-    );
+    throw fields.error("ADAPTER_BAD_VALUE", node as NonNullable<typeof node>, `"base" is ${describeNode(node)}, expected an object`);
   const base = new Map<string, BaseWeight>();
   for (const [path, value] of node.members) {
     const members = value.kind === "object" ? value.members : undefined;

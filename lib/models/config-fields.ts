@@ -1,5 +1,5 @@
 /** @file Typed access to the values of a model's config.json. Every refusal names the file, the key, what is expected and what was found. */
-import { type JsonNode, type JsonRules, jsonError, parseJson } from "../io/json-scanner.js";
+import { describeNode, type JsonNode, type JsonRules, jsonError, parseJson } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
 
@@ -55,7 +55,7 @@ export class ConfigFields {
     };
     const root = parseJson(bytes, rules);
     if (root.kind === "object") return new ConfigFields({ bytes, rules }, root, "");
-    throw jsonError(bytes, rules, "CONFIG_BAD_JSON", root.offset, `expected a JSON object, found ${describe(root)}`);
+    throw jsonError(bytes, rules, "CONFIG_BAD_JSON", root.offset, `expected a JSON object, found ${describeNode(root)}`);
   }
 
   /** The keys, in the order of the file. */
@@ -148,7 +148,7 @@ export class ConfigFields {
 
   /** The error for a value of the wrong type or out of range. */
   range(key: string, node: JsonNode, expected: string): LowrankError {
-    return this.error("MODEL_CONFIG_RANGE", key, `${quoted(this.path(key))} is ${describe(node)}, expected ${expected}`, expected, node);
+    return this.error("MODEL_CONFIG_RANGE", key, `${quoted(this.path(key))} is ${describeNode(node)}, expected ${expected}`, expected, node);
   }
 
   /** The error for a value that does not fit the others of its layer. */
@@ -159,7 +159,7 @@ export class ConfigFields {
   /** The error for a value that asks for arithmetic which is not there. */
   unsupported(key: string, reason: string, expected: string): LowrankError {
     const node = this.get(key);
-    const problem = `${quoted(this.path(key))} is ${describe(node)}: ${reason}. Only ${expected} is supported`;
+    const problem = `${quoted(this.path(key))} is ${describeNode(node)}: ${reason}. Only ${expected} is supported`;
     return this.error("MODEL_UNSUPPORTED_FEATURE", key, problem, expected, node);
   }
 
@@ -186,16 +186,6 @@ export class ConfigFields {
   }
 }
 
-/** A value as it may stand in a message. */
-export function describe(node: JsonNode | undefined): string {
-  if (node === undefined) return "absent";
-  if (node.kind === "string") return quoted(node.value);
-  if (node.kind === "number") return node.text.length > 40 ? `${node.text.slice(0, 39)}…` : node.text;
-  if (node.kind === "boolean") return String(node.value);
-  if (node.kind === "null") return "null";
-  return node.kind === "array" ? `a list of ${node.items.length}` : "an object";
-}
-
 /** The value for `details.actual`: values of JSON as they are; lists, objects and numbers that no float64 holds as a word. */
 function found(node: JsonNode | undefined): string | number | boolean | null | undefined {
   switch (node?.kind) {
@@ -207,8 +197,8 @@ function found(node: JsonNode | undefined): string | number | boolean | null | u
     case "boolean":
       return node.value;
     case "number":
-      return typeof node.integer !== "bigint" && Number.isFinite(Number(node.text)) ? Number(node.text) : describe(node);
+      return typeof node.integer !== "bigint" && Number.isFinite(Number(node.text)) ? Number(node.text) : describeNode(node);
     default:
-      return describe(node);
+      return describeNode(node);
   }
 }

@@ -2,10 +2,10 @@
  * @file config.json of a language model, as Hugging Face transformers writes it (4.x and 5.x). A key that changes the arithmetic is used or
  * refused by name; one that is not known is refused, because it might. Absent keys mean what they mean to transformers 5.
  */
-import { type JsonNode, type JsonValue, plainValue } from "../io/json-scanner.js";
+import { describeNode, type JsonNode, type JsonValue, plainValue } from "../io/json-scanner.js";
 import { nearest, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
-import { ConfigFields, describe } from "./config-fields.js";
+import { ConfigFields } from "./config-fields.js";
 import { keyRule, keyRules, type ModelType, modelTypes, type RefusedKey } from "./config-keys.js";
 import type { RopeSettings } from "./rope.js";
 import { maxPositionCount, readRope } from "./rope-config.js";
@@ -133,7 +133,7 @@ function modelTypeOf(fields: ConfigFields): ModelType {
   if (found !== undefined) return found;
   const expected = modelTypes.join(", ");
   const near = node?.kind === "string" ? nearest(node.value, modelTypes, 1).map((name) => `; the nearest is ${quoted(name)}`) : [];
-  const problem = node === undefined ? '"model_type" is missing' : `"model_type" is ${describe(node)}`;
+  const problem = node === undefined ? '"model_type" is missing' : `"model_type" is ${describeNode(node)}`;
   throw fields.error("MODEL_UNSUPPORTED_ARCH", "model_type", `${problem}; supported are ${expected}${near.join("")}`, expected, node);
 }
 

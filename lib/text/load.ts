@@ -4,7 +4,7 @@ import { readSmallFile } from "../io/file.js";
 import { foreignType } from "../io/foreign-types.js";
 import { resolveInside } from "../io/inside.js";
 import { withoutByteOrderMark } from "../io/json-scanner.js";
-import { maxTemplateBytes } from "../io/template-text.js";
+import { maxTemplateBytes, templateFile } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, LowrankError } from "../native/errors.js";
 import { Tokenizer } from "./tokenizer.js";
@@ -29,7 +29,7 @@ const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; reado
   "tokenizer.json": { bytes: maxTokenizerBytes, code: "TOKENIZER_TOO_LARGE" },
   "tokenizer_config.json": { bytes: maxConfigBytes, code: "TOKENIZER_TOO_LARGE" },
   "special_tokens_map.json": { bytes: maxConfigBytes, code: "TOKENIZER_TOO_LARGE" },
-  "chat_template.jinja": { bytes: maxTemplateBytes, code: "TEMPLATE_TOO_LARGE" },
+  [templateFile]: { bytes: maxTemplateBytes, code: "TEMPLATE_TOO_LARGE" },
 };
 
 /**
@@ -58,7 +58,7 @@ export async function loadTokenizer(source: string | TokenizerFiles, { allowSyml
   const files = {
     config: await file("tokenizer_config.json"),
     specialTokensMap: await file("special_tokens_map.json"),
-    chatTemplate: await file("chat_template.jinja"),
+    chatTemplate: await file(templateFile),
   };
   return new Tokenizer(json, new TokenizerConfig(files, json));
 }
