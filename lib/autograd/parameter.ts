@@ -5,6 +5,7 @@ import type { DType } from "../tensor/dtype.js";
 import { outsideScopes } from "../tensor/scope.js";
 import { type Dyn, type Shape, type Sizes, sameShape, shapeText } from "../tensor/shape.js";
 import { checkTensor, empty, type Tensor } from "../tensor/tensor.js";
+import { structureChanged } from "./structure.js";
 
 const owners = new WeakMap<Tensor, Parameter>();
 
@@ -73,6 +74,7 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
 
   /** Puts another tensor in place of the value, which is freed. Scopes do not free it. @internal */
   rebind(value: Tensor<S, D>): void {
+    structureChanged();
     const before = this.#value;
     this.#value = value;
     owners.set(value, this);

@@ -1,5 +1,6 @@
 /** @file The adapter: branches on the layers of a module, and what may be done with them in which order. */
 import { Parameter } from "../autograd/parameter.js";
+import { structureChanged } from "../autograd/structure.js";
 import { LowrankError, quoted } from "../native/errors.js";
 import type { Linear, LowRankBranch, Module } from "../nn/index.js";
 import { outsideScopes } from "../tensor/scope.js";
@@ -84,6 +85,7 @@ export class Adapter {
     this.#frozen = [...module.parameters().values()];
     freeze(this.#frozen);
     for (const { linear, branch } of this.layers) linear.branches.push(branch);
+    structureChanged();
   }
 
   /** The module that the adapter was made for. */
@@ -244,6 +246,7 @@ export class Adapter {
   #show(branches: boolean): void {
     for (const { branch } of this.layers) branch.enabled = branches;
     this.#version++;
+    structureChanged();
   }
 
   #takeOff(): void {
@@ -251,6 +254,7 @@ export class Adapter {
     unfreeze(this.#frozen);
     this.#attached = false;
     this.#version++;
+    structureChanged();
   }
 
   #requireOwnWeights(): void {

@@ -127,6 +127,12 @@ export interface TokenBatch {
   readonly starts?: readonly (readonly number[])[];
 }
 
+/** What the loss reads: the batch, the labels of what each position predicts, and the angles [P, K]. */
+export interface LossInputs extends DecoderBatch {
+  readonly labels: Tensor;
+  readonly table: Tensor;
+}
+
 export interface CausalLmOptions {
   readonly dtype?: WeightDType;
   readonly tokenizer?: Tokenizer | undefined;
@@ -195,7 +201,7 @@ export class CausalLm extends Module {
   logits(tokens: readonly (readonly number[])[]): Tensor {
     return freeing(() => {
       const batch = decoderBatch("logits", tokens, this.config);
-      return this.lm_head.forward(this.#hidden(batch));
+      return this.lm_head.forward(this.#hidden(batch, this.#ropeTable(batch.length)));
     });
   }
 
@@ -204,15 +210,22 @@ export class CausalLm extends Module {
    * ignored, the shift by one happens here.
    * @returns a scalar
    */
-  loss({ tokens, labels, starts }: TokenBatch): Tensor<[], "f32"> {
-    return freeing(() => {
-      const batch = decoderBatch("loss", tokens, this.config, starts);
-      const shifted = shiftedLabels("loss", tokens, labels, batch.length, starts);
-      const hidden = this.#hidden(batch);
-      // An adapter on the head needs its logits.
-      if (this.lm_head.branches.some(({ enabled }) => enabled)) return crossEntropy(this.lm_head.forward(hidden), shifted);
-      return linearCrossEntropy(hidden, this.lm_head.weight.value, shifted);
-    });
+  loss(batch: TokenBatch): Tensor<[], "f32"> {
+    return freeing(() => this.lossOf(this.lossInputs(batch)));
+  }
+
+  /** What `lossOf` reads of a batch. The tensors belong to the scope of the caller. @internal */
+  lossInputs({ tokens, labels, starts }: TokenBatch): LossInputs {
+    const batch = decoderBatch("loss", tokens, this.config, starts);
+    return { ...batch, labels: shiftedLabels("loss", tokens, labels, batch.length, starts), table: this.#ropeTable(batch.length) };
+  }
+
+  /** The loss, from tensors alone: what it submits depends on their shapes and not on their elements. @internal */
+  lossOf({ labels, table, ...batch }: LossInputs): Tensor<[], "f32"> {
+    const hidden = this.#hidden(batch, table);
+    // An adapter on the head needs its logits.
+    if (this.lm_head.branches.some(({ enabled }) => enabled)) return crossEntropy(this.lm_head.forward(hidden), labels);
+    return linearCrossEntropy(hidden, this.lm_head.weight.value, labels);
   }
 
   /**
@@ -227,7 +240,7 @@ export class CausalLm extends Module {
     const added = ids.slice(cache.length);
     cache.reserve(added.length);
     const logits = tidy(() => {
-      const hidden = this.#hidden(continuedBatch(added, cache.length, this.config), cache);
+      const hidden = this.#hidden(continuedBatch(added, cache.length, this.config), this.#ropeTable(ids.length), cache);
       const last = slice(reshape(hidden, [added.length, this.config.hiddenSize]), 0, added.length - 1);
       return reshape(this.lm_head.forward(last), [this.config.vocabSize]);
     });
@@ -242,9 +255,9 @@ export class CausalLm extends Module {
   }
 
   /** [B, T, D], behind the last norm. */
-  #hidden(batch: DecoderBatch, cache?: KvCache): Tensor {
-    const pass: Pass = { positions: batch.positions, spans: batch.spans, table: this.#ropeTable(batch.length) };
-    let x: Tensor = this.model.embed_tokens.forward(batch.tokens);
+  #hidden({ tokens, positions, spans }: DecoderBatch, table: Tensor, cache?: KvCache): Tensor {
+    const pass: Pass = { positions, spans, table };
+    let x: Tensor = this.model.embed_tokens.forward(tokens);
     this.model.layers.forEach((layer, i) => {
       const run = (input: Tensor): Tensor => layer.forward(input, cache === undefined ? pass : { ...pass, extend: cache.extend(i) });
       const before = x;

@@ -5,7 +5,7 @@ import type { ErrorCode } from "./error-codes.js";
 import { LowrankError } from "./errors.js";
 import type { Kernels } from "./kernels.js";
 import { loadNative } from "./load.js";
-import type { NativeDescription, NativeFailure, NativeMemory, NativeModule, ProfileRow } from "./native-module.js";
+import type { NativeDescription, NativeFailure, NativeMemory, NativeModule, NativeRecording, ProfileRow } from "./native-module.js";
 
 /** A matrix in a native buffer, as kernels take it: `rows` × `cols` elements, `ld` elements from one row to the next. */
 export interface View {
@@ -32,6 +32,7 @@ export class Engine {
   /** The owner of the commands that are submitted now. */
   owner: OwnerId = 0;
   readonly #native: NativeModule;
+  #recording = false;
 
   constructor(native: NativeModule) {
     this.#native = native;
@@ -62,11 +63,13 @@ export class Engine {
 
   /** Copies `data` to a buffer, in order with the commands around it. The data may change as soon as this returns. */
   write(handle: number, byteOffset: number, data: Uint8Array): void {
+    this.#refuseWhileRecording("written");
     this.#native.write(handle, byteOffset, data);
   }
 
   /** Copies a view, rows packed, to `destination` (exactly its bytes) once all commands before have run. */
   async read(view: View, destination: Uint8Array): Promise<void> {
+    this.#refuseWhileRecording("read");
     this.#putView(0, view);
     return this.#settled(this.#native.read(destination, this.owner));
   }
@@ -79,6 +82,41 @@ export class Engine {
   /** Reads exactly `bytes` at `fileOffset` of an open file into a `fresh` buffer, on the I/O thread. */
   async readFile(file: number, fileOffset: number, bytes: number, handle: number, byteOffset: number, owner: OwnerId): Promise<void> {
     return this.#settled(this.#native.readFile(file, fileOffset, bytes, handle, byteOffset, owner));
+  }
+
+  /** Runs `fn` with its kernels listed instead of run, for `replay`. Its results are not to be had: kernels write them elsewhere. */
+  record(fn: () => void): NativeRecording {
+    this.#native.beginRecording();
+    this.#recording = true;
+    let recorded = false;
+    let recording: NativeRecording | undefined;
+    try {
+      fn();
+      recorded = true;
+    } finally {
+      this.#recording = false;
+      recording = this.#native.endRecording();
+      if (!recorded) this.forgetRecording(recording.id);
+    }
+    return recording;
+  }
+
+  /** Queues everything that was recorded. The buffers made inside lie in one arena, which is taken now. */
+  replay({ id, bytes }: NativeRecording): void {
+    if (this.#native.replay(id, this.owner) !== undefined) throw this.#outOfMemory(bytes);
+  }
+
+  forgetRecording(id: number): void {
+    this.#native.forgetRecording(id);
+  }
+
+  #refuseWhileRecording(what: string): void {
+    if (!this.#recording) return;
+    throw new LowrankError(
+      "NOT_RECORDABLE",
+      `The elements of a tensor are ${what} inside of a function that is recorded to be run again: the second time they would be the same. Make such ` +
+        "tensors before, and read results afterwards.",
+    );
   }
 
   createOwner(): OwnerId {

@@ -20,6 +20,7 @@ export const errorCodes = {
   WRONG_ENVIRONMENT: "The tensor belongs to another thread (main thread or worker).",
   ASYNC_IN_SCOPE: "An async function was given to a scope that must be synchronous.",
   OUT_OF_MEMORY: "The memory budget does not allow this allocation.",
+  NOT_RECORDABLE: "A recorded function read or wrote the elements of a tensor; it would do so only once.",
   NOT_CONVERGED: "An iterative decomposition did not converge.",
   NATIVE_FAILURE: "The native engine reported an unexpected failure.",
   // Gradients

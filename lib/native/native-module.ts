@@ -53,6 +53,13 @@ export interface ProfileRow {
   readonly bytes: number;
 }
 
+export interface NativeRecording {
+  readonly id: number;
+  readonly commands: number;
+  /** Of the arena that holds everything made inside: the peak. */
+  readonly bytes: number;
+}
+
 export interface NativeModule {
   readonly args: Float64Array;
   describe(): NativeDescription;
@@ -67,6 +74,11 @@ export interface NativeModule {
   read(destination: Uint8Array, owner: number): Promise<void>;
   fence(): Promise<void>;
   readFile(file: number, fileOffset: number, bytes: number, handle: number, offset: number, owner: number): Promise<void>;
+  /** From here on kernels are listed, not run, and buffers are planned, not allocated. Writes and reads are refused. */
+  beginRecording(): void;
+  endRecording(): NativeRecording;
+  replay(recording: number, owner: number): "out of memory" | undefined;
+  forgetRecording(recording: number): void;
   createOwner(): number;
   abortOwner(owner: number): void;
   startProfile(): void;

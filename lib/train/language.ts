@@ -6,6 +6,7 @@ import { LowrankError } from "../native/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { checkData, type IndexedData, isIndexed, type TrainingData } from "./data.js";
 import { permutation } from "./permutation.js";
+import type { RecordableLoss } from "./recorded.js";
 
 /** One row for a language model. Labels are aligned with the tokens; −100 is not trained. */
 export interface LanguageExample {
@@ -39,16 +40,25 @@ export function rememberTemplate(target: unknown, data: unknown): void {
 
 /** The loss of a batch, with the layers computed again in the backward walk when `checkpointing`. */
 export function languageLoss(model: CausalLm, checkpointing: boolean): (batch: TokenBatch) => Tensor {
-  return (batch) => {
-    const before = model.gradientCheckpointing;
-    model.gradientCheckpointing = checkpointing || before;
-    try {
-      return model.loss(batch);
-    } finally {
-      model.gradientCheckpointing = before;
-    }
-  };
+  return (batch) => withCheckpointing(model, checkpointing, () => model.loss(batch));
 }
+
+function withCheckpointing<R>(model: CausalLm, checkpointing: boolean, fn: () => R): R {
+  const before = model.gradientCheckpointing;
+  model.gradientCheckpointing = checkpointing || before;
+  try {
+    return fn();
+  } finally {
+    model.gradientCheckpointing = before;
+  }
+}
+
+/** The same loss, for recording. */
+export const recordableLoss = (model: CausalLm, checkpointing: boolean): RecordableLoss<TokenBatch> => ({
+  inputs: (batch) => model.lossInputs(batch),
+  loss: (inputs) => withCheckpointing(model, checkpointing, () => model.lossOf(inputs)),
+  key: () => String(checkpointing || model.gradientCheckpointing),
+});
 
 /** Labels of a batch that count. */
 export const trainedLabels = ({ labels, starts }: TokenBatch): number => labels.reduce((sum, row, r) => sum + countTrained(row, starts?.[r]), 0);

@@ -3,6 +3,7 @@ import { checkNames, LowrankError } from "../native/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { BatchOptions, TrainingData } from "./data.js";
 import { type Optimizer, optimizersByName } from "./optimizers.js";
+import type { RecordableLoss } from "./recorded.js";
 import { type Schedule, schedules } from "./schedule.js";
 
 /** The mean loss of a batch; with its logits and labels, evaluation also counts right answers. */
@@ -110,6 +111,8 @@ export interface TrainPlan<T> {
   readonly evaluate: EvaluationPlan<T> | undefined;
   readonly count: ((batch: T) => number) | undefined;
   readonly sizes?: BatchOptions<T>["sizes"];
+  /** Of a language model: how its loss is recorded. */
+  readonly recordable?: RecordableLoss<T>;
   readonly keepBatches: boolean | undefined;
   readonly signal: AbortSignal | undefined;
 }

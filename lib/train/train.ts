@@ -20,11 +20,13 @@ import {
   languageLoss,
   languageModelOf,
   languageSizes,
+  recordableLoss,
   refuseOwnLoss,
   rememberTemplate,
   trainedLabels,
 } from "./language.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
+import { RecordedLoss } from "./recorded.js";
 import { scheduleFactor } from "./schedule.js";
 
 /** What can be trained: anything with parameters by name. */
@@ -152,7 +154,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
     loss: languageLoss(model, gradientCheckpointing),
     count: trainedLabels,
   });
-  const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes };
+  const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes, recordable: recordableLoss(model, gradientCheckpointing) };
   const source = new BatchSource(batched(data, checked.shuffle, checked.seed), { ...plan, shuffle: false });
   rememberTemplate(target, data);
   return { plan, source } as unknown as Prepared<T>;
@@ -161,6 +163,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
 /** One run of a training. */
 class Run<T> {
   readonly #wanted: ReadonlySet<Parameter>;
+  readonly #recorded: RecordedLoss<T> | undefined;
   readonly #totalSteps: number | undefined;
   readonly #batchesPerEpoch: number | undefined;
   #best: { step: number; loss: number } | undefined;
@@ -175,6 +178,7 @@ class Run<T> {
     readonly source: BatchSource<T>,
   ) {
     this.#wanted = new Set(parameters.values());
+    this.#recorded = plan.recordable && new RecordedLoss(plan.recordable, this.#wanted);
     this.#batchesPerEpoch = source.length;
     const perEpoch = source.length === undefined ? undefined : Math.ceil(source.length / plan.accumulate);
     const byEpochs = perEpoch === undefined ? Number.POSITIVE_INFINITY : perEpoch * plan.epochs;
@@ -210,6 +214,7 @@ class Run<T> {
     } finally {
       guard.stop();
       guard.release();
+      this.#recorded?.dispose();
       this.#bestValues?.dispose();
       flat?.dispose();
       record.dispose();
@@ -291,6 +296,7 @@ class Run<T> {
     flat.zeroGradients();
     group.forEach((batch, micro) => {
       if (micro > 0) record.setMicro(micro);
+      if (this.#recorded !== undefined) return this.#recorded.submit(record, batch.item, batch.count);
       const loss = withRecord(record, () => this.#backward(batch));
       kernels.record_loss(record, loss);
       loss.dispose();

@@ -67,16 +67,18 @@ void Environment::shut_down() {
 
 // --- buffers ----------------------------------------------------------------------------------------------------------------------
 
-double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
-  Block* block = pool_.take(bytes, fresh ? compute_.finished() : UINT64_MAX);
+Block* Environment::take_block(int64_t bytes, uint64_t finished) {
+  Block* block = pool_.take(bytes, finished);
   if (block == nullptr && pool_.free_bytes() > 0) {
     compute_.drain();
     files_.drain();
     pool_.trim();
     block = pool_.take(bytes);
   }
-  if (block == nullptr) return 0;
-  block->state = state;
+  return block;
+}
+
+uint32_t Environment::take_slot() {
   uint32_t index;
   if (free_slots_.empty()) {
     index = static_cast<uint32_t>(slots_.size());
@@ -85,11 +87,23 @@ double Environment::allocate(int64_t bytes, bool state, bool external, bool fres
     index = free_slots_.back();
     free_slots_.pop_back();
   }
+  slots_[index].generation = (slots_[index].generation + 1) % kGenerations;
+  return index;
+}
+
+double Environment::handle_of(uint32_t index) const { return slots_[index].generation * kIndexes + index + 1; }
+
+double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
+  // State outlives recordings, and files are read while one is made.
+  const bool planned = tracing_ != nullptr && !state && !fresh;
+  Block* block = planned ? tracing_->recording->allocate(bytes) : take_block(bytes, fresh ? compute_.finished() : UINT64_MAX);
+  if (block == nullptr) return 0;
+  block->state = state;
+  const uint32_t index = take_slot();
   Slot& s = slots_[index];
-  s.block = block, s.bytes = bytes, s.external = external, s.released = false, s.used = false, s.pins = 0;
-  s.generation = (s.generation + 1) % kGenerations;
-  if (external) account_external(bytes);
-  return s.generation * kIndexes + index + 1;
+  s.block = block, s.bytes = bytes, s.external = external && !planned, s.planned = planned, s.released = false, s.used = false, s.pins = 0;
+  if (s.external) account_external(bytes);
+  return handle_of(index);
 }
 
 Environment::Slot* Environment::slot(double handle) {
@@ -109,7 +123,10 @@ void Environment::release(double handle) {
 
 void Environment::free_slot(uint32_t index) {
   Slot& s = slots_[index];
-  pool_.give_back(s.block, s.bytes, compute_.published());
+  if (s.planned)
+    tracing_->recording->release(s.block);
+  else
+    pool_.give_back(s.block, s.bytes, compute_.published());
   if (s.external) account_external(-s.bytes);
   s.block = nullptr;
   free_slots_.push_back(index);
@@ -140,6 +157,13 @@ const char* Environment::submit(uint32_t index, double owner_id) {
   if (index >= infos.size()) return "no such kernel";
   if (who == nullptr) return "no such owner";
   const KernelInfo& info = infos[index];
+  if (tracing_ != nullptr) {
+    alignas(Command::kArgumentAlignment) std::byte args[Command::kArgumentBytes];
+    if (const char* error = decode(info, *this, numbers_, args)) return error;
+    tracing_->recording->add(info, args, info.scratch(active_table(), ThreadPool::shared().threads(), args));
+    pin_outside(info);
+    return nullptr;
+  }
   Command& command = compute_.begin();
   if (const char* error = decode(info, *this, numbers_, command.args)) return error;
   std::byte* scratch = nullptr;
@@ -156,6 +180,7 @@ const char* Environment::submit(uint32_t index, double owner_id) {
 }
 
 const char* Environment::write(double handle, int64_t offset, const std::byte* data, int64_t bytes) {
+  if (tracing_ != nullptr) return "a write while a recording is made";
   Slot* s = slot(handle);
   if (s == nullptr) return "a write names a buffer that does not exist";
   const bool untouched = !s->used && s->block->used_until <= compute_.finished();
@@ -223,9 +248,7 @@ void Environment::deliver() {
       Pending pending = std::move(found->second);
       pending_.erase(found);
       if (pending.pinned != 0) {
-        const double index = std::fmod(pending.pinned - 1, kIndexes);
-        Slot& s = slots_[static_cast<size_t>(index)];
-        if (--s.pins == 0 && s.released) free_slot(static_cast<uint32_t>(index));
+        unpin(static_cast<uint32_t>(std::fmod(pending.pinned - 1, kIndexes)));
       }
       if (done.failure == nullptr)
         pending.deferred.Resolve(env_.Undefined());
@@ -233,6 +256,75 @@ void Environment::deliver() {
         pending.deferred.Reject(to_js(env_, *done.failure));
     }
   if (pending_.empty()) wake_.Unref(env_);
+}
+
+// --- recordings -------------------------------------------------------------------------------------------------------------------
+
+void Environment::begin_recording() {
+  tracing_ = std::make_unique<Recorded>();
+  tracing_->recording = std::make_unique<Recording>();
+}
+
+/// Keeps the buffers of the command in `numbers_` that lie outside of the arena.
+void Environment::pin_outside(const KernelInfo& info) {
+  const double* n = numbers_;
+  for (const ParameterType& type : info.types) {
+    if (type.is_view && n[0] != 0) {
+      Slot* s = slot(n[0]);
+      if (!s->planned && tracing_->pinned.insert(static_cast<uint32_t>(s - slots_.data())).second) ++s->pins;
+    }
+    n += type.is_view ? 6 : 1;
+  }
+}
+
+void Environment::unpin(uint32_t index) {
+  Slot& s = slots_[index];
+  if (--s.pins == 0 && s.released) free_slot(index);
+}
+
+double Environment::end_recording() {
+  for (uint32_t index = 0; index < slots_.size(); ++index) {
+    Slot& s = slots_[index];
+    if (!s.planned || s.block == nullptr) continue;
+    s.released = true;
+    free_slot(index);
+  }
+  const double id = next_recording_++;
+  recordings_.emplace(id, std::move(*tracing_));
+  tracing_.reset();
+  return id;
+}
+
+const Recording* Environment::recording(double id) const {
+  const auto found = recordings_.find(id);
+  return found == recordings_.end() ? nullptr : found->second.recording.get();
+}
+
+const char* Environment::replay(double id, double owner_id) {
+  Owner* who = owner(owner_id);
+  const auto found = recordings_.find(id);
+  if (found == recordings_.end()) return "no such recording";
+  if (who == nullptr) return "no such owner";
+  if (tracing_ != nullptr) return "a replay while a recording is made";
+  auto& [recording, pinned, used_until] = found->second;
+  Block* arena = take_block(recording->bytes(), UINT64_MAX);
+  if (arena == nullptr) return "out of memory";
+  if (used_until > compute_.finished()) compute_.drain();
+  recording->place(arena->data);
+  make_replay_command(compute_.begin(), who, *recording);
+  compute_.publish();
+  used_until = compute_.published();
+  pool_.give_back(arena, recording->bytes(), used_until);
+  return nullptr;
+}
+
+void Environment::forget_recording(double id) {
+  const auto found = recordings_.find(id);
+  if (found == recordings_.end()) return;
+  if (found->second.used_until > compute_.finished()) compute_.drain();
+  const auto pinned = std::move(found->second.pinned);
+  recordings_.erase(found);
+  for (uint32_t index : pinned) unpin(index);
 }
 
 // --- owners -----------------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,14 @@
 
 #include <cmath>
 #include <deque>
+#include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/memory.h"
 #include "core/stream.h"
 #include "kernels/command.h"
+#include "kernels/recording.h"
 
 namespace lowrank {
 
@@ -33,6 +36,17 @@ class Environment final : public BufferTable {
   /// Reads `bytes` of an open file into a buffer that no command uses, on the I/O thread.
   Napi::Promise read_file(int file, int64_t file_offset, int64_t bytes, double handle, int64_t offset, double owner);
 
+  // --- recordings: commands that are listed now and run later, as one (ids count from 1) ------------------------------------------
+  void begin_recording();
+  /// Ends it. What was allocated meanwhile and not released is gone.
+  double end_recording();
+  bool is_recording() const { return tracing_ != nullptr; }
+  /// Null when there is none of this id.
+  const Recording* recording(double id) const;
+  /// Queues all its commands as one. Returns null, or what is wrong.
+  const char* replay(double id, double owner);
+  void forget_recording(double id);
+
   double create_owner();
   void abort_owner(double owner);
   Owner* owner(double id);
@@ -52,6 +66,7 @@ class Environment final : public BufferTable {
     int64_t bytes = 0;
     uint32_t generation = 0, pins = 0;
     bool external = false, released = true;
+    bool planned = false;       // lies in the arena of the recording that is being made
     mutable bool used = false;  // by a command: from then on the JavaScript thread must not write to it
   };
   struct Pending {
@@ -62,6 +77,17 @@ class Environment final : public BufferTable {
 
   Slot* slot(double handle);
   const Slot* slot(double handle) const { return const_cast<Environment*>(this)->slot(handle); }
+  struct Recorded {
+    std::unique_ptr<Recording> recording;
+    std::unordered_set<uint32_t> pinned;  // slots of buffers outside of the arena, which live as long as the recording
+    uint64_t used_until = 0;
+  };
+
+  uint32_t take_slot();
+  double handle_of(uint32_t index) const;
+  Block* take_block(int64_t bytes, uint64_t finished);
+  void pin_outside(const KernelInfo& info);
+  void unpin(uint32_t index);
   void free_slot(uint32_t index);
   void account_external(int64_t bytes);
   Napi::Promise pend(uint64_t& ticket, Napi::Value keep, double pinned);
@@ -76,6 +102,9 @@ class Environment final : public BufferTable {
   std::vector<uint32_t> free_slots_;
   int64_t external_ = 0, reported_external_ = 0;
   std::deque<Owner> owners_;  // ids are indexes; the first one is that of ordinary calls
+  std::unique_ptr<Recorded> tracing_;
+  std::unordered_map<double, Recorded> recordings_;
+  double next_recording_ = 1;
   uint64_t next_ticket_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;
   Napi::ThreadSafeFunction wake_;

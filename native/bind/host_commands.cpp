@@ -40,7 +40,7 @@ struct WriteArgs {
 
 void execute_write(Stream& stream, Command& command) {
   const auto& a = args_of<WriteArgs>(command);
-  const Failure* failure = stream.owner_failure(command);
+  const Failure* failure = stream.owner_failure(*command.owner);
   if (failure == nullptr)
     std::memcpy(a.target.data, a.staging, static_cast<size_t>(a.bytes));
   else
@@ -56,7 +56,7 @@ struct ReadArgs {
 
 void execute_read(Stream& stream, Command& command) {
   const auto& a = args_of<ReadArgs>(command);
-  const Failure* failure = stream.owner_failure(command);
+  const Failure* failure = stream.owner_failure(*command.owner);
   if (failure == nullptr) failure = Stream::mark_of(a.view);
   if (failure == nullptr) failure = stream.take_unobserved();
   if (failure == nullptr) {
@@ -67,6 +67,12 @@ void execute_read(Stream& stream, Command& command) {
   }
   stream.complete(a.ticket, failure);
 }
+
+struct ReplayArgs {
+  Recording* recording;
+};
+
+void execute_replay(Stream& stream, Command& command) { args_of<ReplayArgs>(command).recording->run(stream, *command.owner); }
 
 struct FenceArgs {
   uint64_t ticket;
@@ -115,10 +121,10 @@ Status read_whole(const FileArgs& a, const std::atomic<bool>& cancelled) {
 
 void execute_file(Stream& stream, Command& command) {
   const auto& a = args_of<FileArgs>(command);
-  const Failure* failure = stream.owner_failure(command);
+  const Failure* failure = stream.owner_failure(*command.owner);
   if (failure == nullptr) {
     const Status status = read_whole(a, command.owner->cancelled);
-    if (!status.ok()) failure = stream.fail(command, "read", status);
+    if (!status.ok()) failure = stream.fail(*command.owner, "read", status);
   }
   stream.complete(a.ticket, failure);
 }
@@ -131,6 +137,10 @@ void make_write_command(Command& command, Owner* owner, const View& target, std:
 
 void make_read_command(Command& command, Owner* owner, const View& view, std::byte* destination, uint64_t ticket) {
   fill_command(command, owner, execute_read, ReadArgs{view, destination, ticket});
+}
+
+void make_replay_command(Command& command, Owner* owner, Recording& recording) {
+  fill_command(command, owner, execute_replay, ReplayArgs{&recording});
 }
 
 void make_fence_command(Command& command, Owner* owner, uint64_t ticket) { fill_command(command, owner, execute_fence, FenceArgs{ticket}); }

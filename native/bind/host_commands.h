@@ -1,6 +1,7 @@
 // Commands that move bytes between the host and a buffer.
 #pragma once
 #include "core/stream.h"
+#include "kernels/recording.h"
 
 namespace lowrank {
 
@@ -9,6 +10,9 @@ void make_write_command(Command& command, Owner* owner, const View& target, std:
 
 /// Copies `view`, rows packed, to `destination` and completes `ticket`.
 void make_read_command(Command& command, Owner* owner, const View& view, std::byte* destination, uint64_t ticket);
+
+/// Runs a recording, which has its place.
+void make_replay_command(Command& command, Owner* owner, Recording& recording);
 
 /// Completes `ticket`, with a failure that nobody has seen yet if there is one.
 void make_fence_command(Command& command, Owner* owner, uint64_t ticket);

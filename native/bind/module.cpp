@@ -126,12 +126,15 @@ void set_budget(const Info& info) { Budget::shared().set_limit(natural(info, 0))
 
 // --- commands -----------------------------------------------------------------------------------------------------------------------
 
-// Returns undefined, or "out of memory" when the scratch of the kernel does not fit the budget.
-Napi::Value submit(const Info& info) {
-  const char* error = self(info).submit(static_cast<uint32_t>(natural(info, 0)), number(info, 1));
+/// Undefined, or "out of memory", which lib/native explains; any other error is a defect of ours.
+Napi::Value submitted(const Info& info, const char* error) {
   if (error != nullptr && std::strcmp(error, "out of memory") == 0) return Napi::String::New(info.Env(), error);
   check(info, error);
   return info.Env().Undefined();
+}
+
+Napi::Value submit(const Info& info) {
+  return submitted(info, self(info).submit(static_cast<uint32_t>(natural(info, 0)), number(info, 1)));
 }
 
 void write(const Info& info) {
@@ -144,6 +147,7 @@ void write(const Info& info) {
 Napi::Value read(const Info& info) {
   Environment& env = self(info);
   const auto destination = bytes(info, 0);
+  if (env.is_recording()) reject(info, "a read while a recording is made");
   View view;
   const double* numbers = env.numbers();
   check(info, decode_view(env, numbers, view));
@@ -158,6 +162,7 @@ Napi::Value fence(const Info& info) { return self(info).fence(); }
 // readFile(file, fileOffset, bytes, handle, offset, owner)
 Napi::Value read_file(const Info& info) {
   Environment& env = self(info);
+  if (env.is_recording()) reject(info, "a read while a recording is made");
   const int64_t count = natural(info, 2), offset = natural(info, 4);
   View view;
   const int64_t capacity = env.resolve(number(info, 3), view);
@@ -169,6 +174,29 @@ Napi::Value read_file(const Info& info) {
 Napi::Value create_owner(const Info& info) { return Napi::Number::New(info.Env(), self(info).create_owner()); }
 
 void abort_owner(const Info& info) { self(info).abort_owner(number(info, 0)); }
+
+// --- recordings -----------------------------------------------------------------------------------------------------------------------
+
+void begin_recording(const Info& info) {
+  if (self(info).is_recording()) reject(info, "a recording is being made already");
+  self(info).begin_recording();
+}
+
+Napi::Value end_recording(const Info& info) {
+  Environment& env = self(info);
+  if (!env.is_recording()) reject(info, "no recording is being made");
+  const double id = env.end_recording();
+  const Recording& recording = *env.recording(id);
+  auto result = Napi::Object::New(info.Env());
+  result["id"] = Napi::Number::New(info.Env(), id);
+  result["commands"] = Napi::Number::New(info.Env(), static_cast<double>(recording.commands()));
+  result["bytes"] = Napi::Number::New(info.Env(), static_cast<double>(recording.bytes()));
+  return result;
+}
+
+Napi::Value replay(const Info& info) { return submitted(info, self(info).replay(number(info, 0), number(info, 1))); }
+
+void forget_recording(const Info& info) { self(info).forget_recording(number(info, 0)); }
 
 // --- profiling: both are called when the stream is drained ----------------------------------------------------------------------------
 
@@ -211,6 +239,10 @@ Napi::Object init_module(Napi::Env env, Napi::Object exports) {
   exports["resetPeak"] = Napi::Function::New(env, reset_peak);
   exports["setBudget"] = Napi::Function::New(env, set_budget);
   exports["submit"] = Napi::Function::New(env, submit);
+  exports["beginRecording"] = Napi::Function::New(env, begin_recording);
+  exports["endRecording"] = Napi::Function::New(env, end_recording);
+  exports["replay"] = Napi::Function::New(env, replay);
+  exports["forgetRecording"] = Napi::Function::New(env, forget_recording);
   exports["write"] = Napi::Function::New(env, write);
   exports["read"] = Napi::Function::New(env, read);
   exports["fence"] = Napi::Function::New(env, fence);

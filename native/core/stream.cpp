@@ -99,19 +99,18 @@ void Stream::complete(uint64_t ticket, const Failure* failure) {
   if (first) notify_();
 }
 
-const Failure* Stream::owner_failure(const Command& command) {
-  Owner* owner = command.owner;
-  if (owner->failure != nullptr) return owner->failure;
-  if (!owner->cancelled.load(std::memory_order_acquire)) return nullptr;
-  return fail(command, "", Status{Code::cancelled});
+const Failure* Stream::owner_failure(Owner& owner) {
+  if (owner.failure != nullptr) return owner.failure;
+  if (!owner.cancelled.load(std::memory_order_acquire)) return nullptr;
+  return fail(owner, "", Status{Code::cancelled});
 }
 
-const Failure* Stream::fail(const Command& command, const char* kernel, Status status) {
+const Failure* Stream::fail(Owner& owner, const char* kernel, Status status) {
   failures_.push_back({kernel, status, false});
   const Failure* failure = &failures_.back();
   // An abort is not news to anybody: only real failures wait to be observed.
   if (status.code == Code::cancelled) failures_.back().observed = true;
-  if (command.owner->sticky) command.owner->failure = failure;
+  if (owner.sticky) owner.failure = failure;
   return failure;
 }
 

@@ -51,8 +51,8 @@ struct Command {
   const void* info = nullptr;  // KernelInfo of kernel commands
   Owner* owner = nullptr;
   std::byte* scratch = nullptr;
-  static constexpr size_t kArgumentBytes = 832;
-  alignas(16) std::byte args[kArgumentBytes];
+  static constexpr size_t kArgumentBytes = 832, kArgumentAlignment = 16;
+  alignas(kArgumentAlignment) std::byte args[kArgumentBytes];
 };
 
 class Stream {
@@ -81,10 +81,10 @@ class Stream {
 
   // --- on the stream thread ---------------------------------------------------------------------------------------------------
   /// The failure that keeps a command from running: its owner's, or that of a view it reads.
-  const Failure* owner_failure(const Command& command);
+  const Failure* owner_failure(Owner& owner);
   static const Failure* mark_of(const View& view);
   static void mark(const View& view, const Failure* failure, bool in_place);
-  const Failure* fail(const Command& command, const char* kernel, Status status);
+  const Failure* fail(Owner& owner, const char* kernel, Status status);
   void complete(uint64_t ticket, const Failure* failure);
   /// A failure that nobody has seen yet, if there is one; it is seen now.
   const Failure* take_unobserved();

@@ -203,32 +203,35 @@ struct ReadCheck {
 };
 
 void execute_kernel(Stream& stream, Command& command) {
-  const auto& info = *static_cast<const KernelInfo*>(command.info);
-  ReadCheck check{stream.owner_failure(command)};
+  run_kernel(stream, *static_cast<const KernelInfo*>(command.info), *command.owner, command.scratch, command.args);
+}
+
+}  // namespace
+
+void run_kernel(Stream& stream, const KernelInfo& info, Owner& owner, std::byte* scratch, const std::byte* args) {
+  ReadCheck check{stream.owner_failure(owner)};
   if (check.failure == nullptr)
     info.visit(
-        command.args,
+        args,
         [](void* context, const View& v, Access access) {
           auto& found = *static_cast<ReadCheck*>(context);
           if (access != Access::out && found.failure == nullptr) found.failure = Stream::mark_of(v);
         },
         &check);
   if (check.failure == nullptr) {
-    Context context{ThreadPool::shared(), &command.owner->cancelled, command.scratch};
+    Context context{ThreadPool::shared(), &owner.cancelled, scratch};
     const bool measured = stream.profile != nullptr || debug_level() >= 2 || check_values();
-    const Status status = measured ? run_measured(stream, info, context, command.args) : info.run(active_table(), context, command.args);
-    if (!status.ok()) check.failure = stream.fail(command, info.name, status);
+    const Status status = measured ? run_measured(stream, info, context, args) : info.run(active_table(), context, args);
+    if (!status.ok()) check.failure = stream.fail(owner, info.name, status);
   }
   if (check.failure != nullptr)
     info.visit(
-        command.args,
+        args,
         [](void* context, const View& v, Access access) {
           if (access != Access::in) Stream::mark(v, static_cast<const Failure*>(context), access == Access::in_out);
         },
         const_cast<Failure*>(check.failure));
 }
-
-}  // namespace
 
 const char* decode_view(const BufferTable& buffers, const double*& n, View& out) {
   const double* v = n;
@@ -266,21 +269,23 @@ const char* decode(const KernelInfo& info, const BufferTable& buffers, const dou
 
 const std::vector<KernelInfo>& kernel_infos() {
   static const auto* infos = new std::vector<KernelInfo> {
-#define K(name, ...)                              \
-  {#name,                                         \
-   #__VA_ARGS__,                                  \
-   parameter_types(#__VA_ARGS__),                 \
-   ArgsOf<decltype(&KernelTable::name)>::numbers, \
-   Bound<&KernelTable::name>::fill,               \
-   Bound<&KernelTable::name>::no_scratch,         \
-   Bound<&KernelTable::name>::run,                \
-   Bound<&KernelTable::name>::flops,              \
+#define K(name, ...)                                      \
+  {#name,                                                 \
+   #__VA_ARGS__,                                          \
+   parameter_types(#__VA_ARGS__),                         \
+   ArgsOf<decltype(&KernelTable::name)>::numbers,         \
+   sizeof(typename Bound<&KernelTable::name>::Arguments), \
+   Bound<&KernelTable::name>::fill,                       \
+   Bound<&KernelTable::name>::no_scratch,                 \
+   Bound<&KernelTable::name>::run,                        \
+   Bound<&KernelTable::name>::flops,                      \
    Bound<&KernelTable::name>::visit},
 #define S(name, ...)                                             \
   {#name,                                                        \
    #__VA_ARGS__,                                                 \
    parameter_types(#__VA_ARGS__),                                \
    ArgsOf<decltype(&KernelTable::name)>::numbers,                \
+   sizeof(typename Bound<&KernelTable::name>::Arguments),        \
    Bound<&KernelTable::name>::fill,                              \
    scratch_of<&KernelTable::name, &KernelTable::name##_scratch>, \
    Bound<&KernelTable::name>::run,                               \

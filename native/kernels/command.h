@@ -22,7 +22,8 @@ struct KernelInfo {
   const char* name;
   const char* parameters;  // as written in kernels.def: "Out y, In x, f32 factor"
   std::vector<ParameterType> types;
-  int numbers;  // how many numbers the arguments take
+  int numbers;        // how many numbers the arguments take
+  size_t args_bytes;  // and how many bytes they fill
   /// Fills `args` with no look at dtypes; `decode` is the checked way.
   const char* (*fill)(const BufferTable& buffers, const double* numbers, std::byte* args);
   int64_t (*scratch)(const KernelTable& table, int threads, const std::byte* args);
@@ -44,6 +45,10 @@ const std::vector<KernelInfo>& kernel_infos();
 
 /// Fills `command` so that it runs the kernel on `table`. `scratch` holds what `info.scratch` asked for.
 void make_kernel_command(Command& command, const KernelInfo& info, Owner* owner, std::byte* scratch);
+
+/// Runs a kernel now, unless its owner was stopped or something that it reads has failed; a failure marks what it would have written.
+/// Stream thread.
+void run_kernel(Stream& stream, const KernelInfo& info, Owner& owner, std::byte* scratch, const std::byte* args);
 
 /// The table that kernel commands use. Chosen once, when the first environment loads the addon.
 void select_backend(const KernelTable* table);

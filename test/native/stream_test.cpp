@@ -20,7 +20,7 @@ struct Call {
 void execute_call(Stream& stream, Command& command) {
   Call call;
   std::memcpy(&call, command.args, sizeof call);
-  if (stream.owner_failure(command) == nullptr) call.function(call.context, call.number);
+  if (stream.owner_failure(*command.owner) == nullptr) call.function(call.context, call.number);
 }
 
 /// One environment: a pool, a stream that counts its notifications, the owner of ordinary calls, and values in the pool's memory.

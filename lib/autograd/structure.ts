@@ -1,0 +1,11 @@
+/**
+ * @file Counts what changes the commands of a forward pass other than the shapes of its inputs: adapters that come, go or are switched, and
+ * parameters whose value is another buffer. What was recorded before such a change is not run again after it.
+ */
+let version = 0;
+
+export const structureVersion = (): number => version;
+
+export function structureChanged(): void {
+  version++;
+}

@@ -1,0 +1,217 @@
+/** @file Recordings: kernels listed once and run again and again, with everything between in one arena. */
+import { afterEach, describe, expect, it } from "vitest";
+import { add, memory, Parameter, resetPeakMemory, sum, synchronize, type Tensor, tensor, tidy, valueAndGrad } from "../lib/index.js";
+import { engine } from "../lib/native/engine.js";
+import { empty } from "../lib/tensor/tensor.js";
+
+const before = memory().cpu;
+afterEach(() => {
+  const { tensors, bytes } = memory().cpu;
+  expect({ tensors, bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
+});
+
+const vector = (...values: number[]): Tensor => tensor(values, [values.length]) as Tensor;
+const set = (x: Tensor, ...values: number[]): void => {
+  const source = vector(...values);
+  engine().kernels.copy(x, source);
+  source.dispose();
+};
+
+/** Records y = x + … + x (`times` of them), each sum freed when the next is made. */
+function sumOf(x: Tensor, y: Tensor, times: number) {
+  return engine().record(() => {
+    let total = add(x as never, x as never) as Tensor;
+    for (let i = 2; i < times; i++) {
+      const next = add(total as never, x as never) as Tensor;
+      total.dispose();
+      total = next;
+    }
+    engine().kernels.copy(y, total);
+    total.dispose();
+  });
+}
+
+describe("a recording", () => {
+  it("runs nothing while it is made, and all of it each time it is replayed", async () => {
+    const [x, y] = [vector(1, 2, 3), vector(0, 0, 0)];
+    const recording = sumOf(x, y, 10);
+    expect(recording.commands).toBe(10);
+    expect([...(await y.data())]).toEqual([0, 0, 0]);
+    engine().replay(recording);
+    expect([...(await y.data())]).toEqual([10, 20, 30]);
+    set(x, 4, 5, 6);
+    engine().replay(recording);
+    set(x, 7, 8, 9);
+    expect([...(await y.data())]).toEqual([40, 50, 60]);
+    engine().replay(recording);
+    expect([...(await y.data())]).toEqual([70, 80, 90]);
+    engine().forgetRecording(recording.id);
+    for (const one of [x, y]) one.dispose();
+  });
+
+  it("plans its peak: what lives at once, and that is what a replay takes", async () => {
+    const n = 100_000;
+    const [x, y] = [empty([n], "f32"), empty([n], "f32")];
+    engine().kernels.fill(x, 1);
+    const recording = sumOf(x, y, 50);
+    expect(recording.bytes).toBe(2 * 4 * n);
+    await synchronize();
+    resetPeakMemory();
+    const { bytes } = memory().cpu;
+    engine().replay(recording);
+    expect(memory().cpu.peakBytes - bytes).toBe(recording.bytes);
+    expect((await y.data())[n - 1]).toBe(50);
+    engine().forgetRecording(recording.id);
+    for (const one of [x, y]) one.dispose();
+  });
+
+  it("moves with its arena", async () => {
+    const [x, y] = [vector(1, 2), vector(0, 0)];
+    const recording = sumOf(x, y, 5);
+    const inTheWay: Tensor[] = [];
+    for (let i = 0; i < 20; i++) {
+      engine().replay(recording);
+      expect([...(await y.data())]).toEqual([5, 10]);
+      set(y, 0, 0);
+      const tensor = empty([recording.bytes / 4], "f32");
+      engine().kernels.fill(tensor, i);
+      inTheWay.push(tensor);
+    }
+    for (const [i, tensor] of inTheWay.entries()) expect(new Set(await tensor.data())).toEqual(new Set([i]));
+    engine().forgetRecording(recording.id);
+    for (const one of [x, y, ...inTheWay]) one.dispose();
+  });
+
+  it("keeps the buffers it reads, though their tensors are disposed", async () => {
+    const [x, y] = [vector(3, 4), vector(0, 0)];
+    const recording = sumOf(x, y, 3);
+    x.dispose();
+    const others = Array.from({ length: 50 }, () => vector(-1, -1));
+    engine().replay(recording);
+    expect([...(await y.data())]).toEqual([9, 12]);
+    engine().forgetRecording(recording.id);
+    for (const one of [y, ...others]) one.dispose();
+  });
+
+  it("holds gradients", async () => {
+    const w = new Parameter(vector(2, 3));
+    const gradient = vector(0, 0);
+    const recording = engine().record(() => {
+      const loss = valueAndGrad(() => tidy(() => sum(add(w.value as never, w.value as never))));
+      engine().kernels.copy(gradient, w.grad as Tensor);
+      w.clearGradient();
+      loss.dispose();
+    });
+    for (let i = 0; i < 3; i++) {
+      set(gradient, 0, 0);
+      engine().replay(recording);
+      expect([...(await gradient.data())]).toEqual([2, 2]);
+    }
+    engine().forgetRecording(recording.id);
+    gradient.dispose();
+    w.dispose();
+  });
+
+  it("refuses functions that read or write elements, and leaves nothing of them", async () => {
+    const x = vector(1, 2);
+    const { tensors, bytes } = memory().cpu;
+    const refused = (fn: () => void) => expect(() => engine().record(fn)).toThrowError(expect.objectContaining({ code: "NOT_RECORDABLE" }));
+    refused(() => tidy(() => void tensor([1], [1])));
+    let read: Promise<unknown> | undefined;
+    const recording = engine().record(() => {
+      read = x.data();
+    });
+    await expect(read).rejects.toMatchObject({ code: "NOT_RECORDABLE" });
+    engine().forgetRecording(recording.id);
+    expect(() =>
+      engine().record(() => {
+        tidy(() => add(x as never, x as never));
+        throw new Error("mine");
+      }),
+    ).toThrow("mine");
+    expect([...(await x.data())]).toEqual([1, 2]);
+    expect(memory().cpu).toMatchObject({ tensors, bytes });
+    x.dispose();
+  });
+
+  it("frees what was made inside and not disposed, and makes it unusable", () => {
+    const x = vector(1, 2);
+    let kept: Tensor | undefined;
+    const recording = engine().record(() => {
+      kept = add(x as never, x as never) as Tensor;
+    });
+    expect(() => add(kept as never, x as never)).toThrow("a view names a buffer that does not exist");
+    kept?.dispose();
+    engine().forgetRecording(recording.id);
+    x.dispose();
+  });
+
+  it("is refused at once, with nothing run, where the budget does not allow its arena", async () => {
+    const n = 1_000_000;
+    const [x, y] = [empty([n], "f32"), empty([n], "f32")];
+    engine().kernels.fill(x, 1);
+    engine().kernels.fill(y, 0);
+    const recording = sumOf(x, y, 9);
+    await synchronize();
+    const { budgetBytes, reservedBytes } = memory().cpu;
+    engine().setBudget(reservedBytes + 100);
+    try {
+      expect(() => engine().replay(recording)).toThrowError(expect.objectContaining({ code: "OUT_OF_MEMORY" }));
+    } finally {
+      engine().setBudget(budgetBytes);
+    }
+    expect((await y.data())[0]).toBe(0);
+    engine().replay(recording);
+    expect((await y.data())[0]).toBe(9);
+    engine().forgetRecording(recording.id);
+    for (const one of [x, y]) one.dispose();
+  });
+
+  it("stops where it is when its owner is aborted, and runs for another", async () => {
+    const n = 2_000_000;
+    const x = empty([n], "f32");
+    const y = empty([n], "f32", "state");
+    engine().kernels.fill(x, 1);
+    engine().kernels.fill(y, 0);
+    const recording = engine().record(() => {
+      for (let i = 0; i < 300; i++) add(x as never, x as never).dispose();
+      engine().kernels.accumulate(y, x);
+    });
+    const owner = engine().createOwner();
+    engine().as(owner, () => engine().replay(recording));
+    engine().abortOwner(owner);
+    expect((await y.data())[n - 1]).toBe(0);
+    engine().replay(recording);
+    expect((await y.data())[n - 1]).toBe(1);
+    engine().forgetRecording(recording.id);
+    for (const one of [x, y]) one.dispose();
+  });
+
+  it("tells a failure each time, and nothing of it the next", async () => {
+    const table = vector(5, 6, 7, 8);
+    const rows = tensor(new Int32Array([1]), [1]);
+    const y = empty([1, 1], "f32", "state");
+    engine().kernels.fill(y, 0);
+    const recording = engine().record(() => {
+      const found = empty([1, 1], "f32");
+      engine().kernels.embedding_forward(found, rows, { ...table, handle: table.handle, rows: 4, cols: 1, ld: 1 } as never);
+      engine().kernels.accumulate(y, found);
+      found.dispose();
+    });
+    const at = (row: number): void => {
+      const source = tensor(new Int32Array([row]), [1]);
+      engine().kernels.copy(rows, source);
+      source.dispose();
+    };
+    engine().replay(recording);
+    expect([...(await y.data())]).toEqual([6]);
+    at(9);
+    engine().replay(recording);
+    await expect(y.data()).rejects.toMatchObject({ code: "INDEX_OUT_OF_RANGE" });
+    at(3);
+    engine().replay(recording);
+    expect([...(await y.data())]).toEqual([14]);
+    engine().forgetRecording(recording.id);
+    for (const one of [table, rows, y]) one.dispose();
+  });
+});
