@@ -15,7 +15,7 @@ ${rows.join("\n")}
   lowrank COMMAND --help    its options
   lowrank --version
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted.
 `;
 }
 

@@ -1,46 +1,52 @@
-/** @file SIGINT: the first one stops the work in an orderly way, the second one ends the process. */
+/** @file SIGINT and SIGTERM: the first one stops the work in an orderly way, the second one ends the process. */
 
-/** What a process ends with after SIGINT: 128 + the number of the signal. */
-export const interruptedCode = 130;
+/** What a process ends with after a signal: 128 + its number. */
+const codes = { SIGINT: 130, SIGTERM: 143 } as const;
+const signals = Object.keys(codes) as (keyof typeof codes)[];
 
 export class Interrupt {
-  /** Whether SIGINT came. */
-  requested = false;
+  /** Exit code for the signal that came, if one did. */
+  code: number | undefined;
   #gentle = false;
   readonly #controller = new AbortController();
-  readonly #handle = (): void => {
-    if (this.requested) process.exit(interruptedCode);
-    this.requested = true;
+  readonly #handle = (signal: keyof typeof codes): void => {
+    if (this.requested) process.exit(codes[signal]);
+    this.code = codes[signal];
     process.stderr.write(this.#gentle ? "\nStopping after this step; once more to quit at once.\n" : "\nStopping; once more to quit at once.\n");
     if (!this.#gentle) this.#controller.abort(new Error("SIGINT"));
   };
 
   constructor() {
-    process.on("SIGINT", this.#handle);
+    for (const signal of signals) process.on(signal, this.#handle);
+  }
+
+  /** Whether a signal came. */
+  get requested(): boolean {
+    return this.code !== undefined;
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** From here on SIGINT does not fire `signal`: whoever called this looks at `requested` when its step is complete. */
+  /** From here on a signal of the system does not fire `signal`: whoever called this looks at `requested` when its step is complete. */
   beginGentle(): void {
     this.#gentle = true;
   }
 
-  /** SIGINT fires `signal` again; one that came since {@link beginGentle} does so now. */
+  /** It fires `signal` again; one that came since {@link beginGentle} does so now. */
   endGentle(): void {
     if (this.#gentle && this.requested) this.#controller.abort(new Error("SIGINT"));
     this.#gentle = false;
   }
 
-  /** @throws the reason of the signal, when SIGINT came */
+  /** @throws the reason of the signal, when one came */
   throwIfRequested(): void {
     if (this.requested) this.#controller.abort(new Error("SIGINT"));
     this.#controller.signal.throwIfAborted();
   }
 
   release(): void {
-    process.off("SIGINT", this.#handle);
+    for (const signal of signals) process.off(signal, this.#handle);
   }
 }

@@ -4,6 +4,34 @@ import { StatusLine } from "../train/progress.js";
 import type { CliEvent } from "./events.js";
 import { terminalText } from "./format.js";
 
+/** A standard stream whose reader may go away: then nothing more is written to it. */
+export class StandardStream implements ProgressStream {
+  failure: NodeJS.ErrnoException | undefined;
+
+  constructor(private readonly stream: NodeJS.WriteStream) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      this.failure ??= error;
+    });
+  }
+
+  get isTTY(): boolean {
+    return this.stream.isTTY;
+  }
+
+  get columns(): number {
+    return this.stream.columns;
+  }
+
+  /** That there is no reader is no failure of the command. */
+  get isBroken(): boolean {
+    return this.failure !== undefined && this.failure.code !== "EPIPE";
+  }
+
+  write(text: string): void {
+    if (this.failure === undefined) this.stream.write(text);
+  }
+}
+
 export class Output {
   constructor(
     /** Decided when the arguments are read. */

@@ -3,9 +3,9 @@ import { LowrankError, quoted, suggestion } from "../native/errors.js";
 import { packageVersion } from "../native/load.js";
 import type { Context } from "./context.js";
 import { commandHelp, programHelp } from "./help.js";
-import { Interrupt, interruptedCode } from "./interrupt.js";
+import { Interrupt } from "./interrupt.js";
 import { type CommandSpec, commands } from "./options.js";
-import { Output } from "./output.js";
+import { Output, StandardStream } from "./output.js";
 import { checkGiven, readGiven } from "./parse.js";
 import { UsageError } from "./usage.js";
 
@@ -18,24 +18,28 @@ const implementations: Readonly<Record<string, () => Promise<(context: Context) 
   merge: async () => (await import("./merge.js")).mergeCommand,
 };
 
+/** Their work is in files: they go on when nobody reads what they say. */
+const writing: readonly string[] = ["train", "merge"];
+
 /**
  * Runs the command line.
  * @param args behind the program's name
- * @returns 0 done, 1 failed, 2 wrong usage, 130 interrupted
+ * @returns 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted
  */
 export async function runCli(args: readonly string[]): Promise<number> {
-  // `lowrank … | head` closes the pipe: nobody is left to write to.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
-  const output = new Output(args.includes("--json"));
+  const [out, err] = [new StandardStream(process.stdout), new StandardStream(process.stderr)];
+  // `lowrank … | head` closes the pipe: nobody is left to answer.
+  if (!writing.includes(args.find((arg) => arg !== "--json") ?? "")) process.stdout.on("error", () => process.exit(out.isBroken ? 1 : 0));
+  const output = new Output(args.includes("--json"), out, err);
   const interrupt = new Interrupt();
   try {
     await dispatch(args, output, interrupt);
-    return interrupt.requested ? interruptedCode : 0;
+    return interrupt.code ?? (out.isBroken ? 1 : 0);
   } catch (error) {
-    if (interrupt.requested && isStop(error)) {
+    if (interrupt.code !== undefined && isStop(error)) {
       output.note("Interrupted.");
       output.event({ type: "interrupted" });
-      return interruptedCode;
+      return interrupt.code;
     }
     report(error, output);
     return error instanceof UsageError ? 2 : 1;

@@ -134,14 +134,14 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
 function optionsOf({ args, interrupt }: Context, evalData: Dataset | undefined): TrainOptions<never> {
   const { evalEvery: every, patience, keepBest } = args.pick(["evalEvery", "patience", "keepBest"]);
   const given = Object.entries({ every, patience, keepBest }).filter(([, value]) => value !== undefined);
-  // Rows for evaluation are read by evaluations only: they change nothing, so that SIGINT may stop them anywhere.
+  // Rows for evaluation are read by evaluations only: they change nothing, so that a signal may stop them anywhere.
   const rows = evalData === undefined ? undefined : watched(evalData, () => interrupt.endGentle());
   const evaluate = rows === undefined ? {} : { evaluate: { data: rows, ...Object.fromEntries(given) } as unknown as EvaluationPlan<never> };
   return { ...args.pick(trainNames), ...evaluate, signal: interrupt.signal };
 }
 
 /**
- * Trains, and saves what is complete: also when SIGINT came, or the training failed after some steps.
+ * Trains, and saves what is complete: also when SIGINT or SIGTERM came, or the training failed after some steps.
  * @returns the steps done
  */
 async function trainAndSave(context: Context, adapter: Adapter, training: Training<never>, history: History): Promise<number> {

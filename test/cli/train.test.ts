@@ -173,6 +173,34 @@ function balanced(page: string): void {
   expect(open).toEqual([]);
 }
 
+test.each(["stdout", "stderr"] as const)("a training whose %s nobody reads any more goes on to its end and saves", async (name) => {
+  const out = work.at(`closed-${name}`);
+  const { code } = await cli([...base, "--out", out, "--max-steps", "30", "--batch-size", "1", "--json"], {
+    onOutput: (child, text) => {
+      if (text.includes('"type":"sample"')) child[name]?.destroy();
+    },
+  });
+  expect(code).toBe(0);
+  expect(readdirSync(out)).toContain("adapter_model.safetensors");
+});
+
+describe("SIGTERM", () => {
+  test("stops after the running step and saves what is complete", async () => {
+    const out = work.at("terminated");
+    let sent = false;
+    const { code, stdout } = await cli([...base, "--out", out, "--max-steps", "1000000", "--batch-size", "1", "--json"], {
+      onOutput: (child, text) => {
+        if (!sent && text.includes('"type":"step"')) sent = child.kill("SIGTERM");
+      },
+    });
+    expect(code).toBe(143);
+    const all = eventsOf(stdout);
+    const { step } = last(all, "step") as unknown as { step: number };
+    expect(last(all, "saved")).toEqual({ type: "saved", folder: out, steps: step, complete: false });
+    expect(Number.isFinite(await lossOf(out, work.data))).toBe(true);
+  });
+});
+
 describe("SIGINT", () => {
   test("stops after the running step and saves what is complete", async () => {
     const out = work.at("interrupted");
