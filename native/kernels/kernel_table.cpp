@@ -4,10 +4,16 @@
 
 #include "core/cpu_features.h"
 #include "kernels/scalar/kernels.h"
+#include "kernels/target_region.h"
 
 namespace lowrank {
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(LOWRANK_ARM64)
+namespace neon {
+void fill_table(KernelTable&);
+}
+#endif
+#if defined(LOWRANK_X86_64)
 namespace avx2 {
 void fill_table(KernelTable&);
 }
@@ -24,7 +30,10 @@ void fill_table(KernelTable&);
 const std::vector<Backend>& backends() {
   static const auto* list = new std::vector<Backend> {
     {"scalar", [] { return true; }, scalar::fill_table},
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(LOWRANK_ARM64)
+        {"neon", [] { return true; }, neon::fill_table},
+#endif
+#if defined(LOWRANK_X86_64)
 #if defined(LOWRANK_TEST_BACKENDS)
         {"avx512_emulated", [] { return cpu_features().avx2; }, avx512_emulated::fill_table},
 #endif

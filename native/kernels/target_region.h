@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define LOWRANK_X86_64 1
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define LOWRANK_ARM64 1
 #endif
 
 #define LOWRANK_PRAGMA(text) _Pragma(#text)
