@@ -1,4 +1,5 @@
 export type { AttachedAdapter } from "./adapter-switch.js";
+export { bundledModel } from "./bundled.js";
 export { type ModelConfig, parseModelConfig } from "./config.js";
 export { CausalLm, type CausalLmOptions, type LossInputs, type TokenBatch } from "./decoder.js";
 export { type GenerateOptions, type GenerateTokensOptions, generate, generateTokens } from "./generate.js";
