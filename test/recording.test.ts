@@ -65,6 +65,22 @@ describe("a recording", () => {
     for (const one of [x, y]) one.dispose();
   });
 
+  it("shares its arena with the others: together they hold as much as the largest", async () => {
+    const sizes = Array.from({ length: 30 }, (_, i) => 100_000 + 10_000 * i);
+    const inputs = sizes.map((n) => empty([n], "f32"));
+    const results = sizes.map((n) => empty([n], "f32"));
+    for (const [i, x] of inputs.entries()) engine().kernels.fill(x, i);
+    const recordings = sizes.map((_, i) => sumOf(inputs[i] as Tensor, results[i] as Tensor, 6));
+    await synchronize();
+    const { reservedBytes } = memory().cpu;
+    for (const order of [recordings, [...recordings].reverse()]) for (const recording of order) engine().replay(recording);
+    const largest = Math.max(...recordings.map(({ bytes }) => bytes));
+    expect(memory().cpu.reservedBytes - reservedBytes).toBeLessThanOrEqual(largest * 1.125);
+    for (const [i, y] of results.entries()) expect(new Set(await y.data())).toEqual(new Set([6 * i]));
+    for (const { id } of recordings) engine().forgetRecording(id);
+    for (const one of [...inputs, ...results]) one.dispose();
+  });
+
   it("moves with its arena", async () => {
     const [x, y] = [vector(1, 2), vector(0, 0)];
     const recording = sumOf(x, y, 5);
@@ -153,8 +169,8 @@ describe("a recording", () => {
     engine().kernels.fill(y, 0);
     const recording = sumOf(x, y, 9);
     await synchronize();
-    const { budgetBytes, reservedBytes } = memory().cpu;
-    engine().setBudget(reservedBytes + 100);
+    const { budgetBytes, bytes } = memory().cpu;
+    engine().setBudget(bytes + recording.bytes / 2);
     try {
       expect(() => engine().replay(recording)).toThrowError(expect.objectContaining({ code: "OUT_OF_MEMORY" }));
     } finally {

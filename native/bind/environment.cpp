@@ -300,6 +300,21 @@ const Recording* Environment::recording(double id) const {
   return found == recordings_.end() ? nullptr : found->second.recording.get();
 }
 
+Block* Environment::arena_of(int64_t bytes) {
+  if (arena_ != nullptr && arena_->bytes >= bytes) return arena_;
+  drop_arena();
+  arena_ = take_block(bytes, UINT64_MAX);
+  arena_bytes_ = bytes;
+  return arena_;
+}
+
+void Environment::drop_arena() {
+  if (arena_ == nullptr) return;
+  compute_.drain();
+  pool_.discard(arena_, arena_bytes_);
+  arena_ = nullptr;
+}
+
 const char* Environment::replay(double id, double owner_id) {
   Owner* who = owner(owner_id);
   const auto found = recordings_.find(id);
@@ -307,14 +322,13 @@ const char* Environment::replay(double id, double owner_id) {
   if (who == nullptr) return "no such owner";
   if (tracing_ != nullptr) return "a replay while a recording is made";
   auto& [recording, pinned, used_until] = found->second;
-  Block* arena = take_block(recording->bytes(), UINT64_MAX);
+  const Block* arena = arena_of(recording->bytes());
   if (arena == nullptr) return "out of memory";
   if (used_until > compute_.finished()) compute_.drain();
   recording->place(arena->data);
   make_replay_command(compute_.begin(), who, *recording);
   compute_.publish();
   used_until = compute_.published();
-  pool_.give_back(arena, recording->bytes(), used_until);
   return nullptr;
 }
 
@@ -325,6 +339,7 @@ void Environment::forget_recording(double id) {
   const auto pinned = std::move(found->second.pinned);
   recordings_.erase(found);
   for (uint32_t index : pinned) unpin(index);
+  if (recordings_.empty()) drop_arena();
 }
 
 // --- owners -----------------------------------------------------------------------------------------------------------------------

@@ -86,6 +86,9 @@ class Environment final : public BufferTable {
   uint32_t take_slot();
   double handle_of(uint32_t index) const;
   Block* take_block(int64_t bytes, uint64_t finished);
+  /// The memory that all recordings share, as commands run in order: at least `bytes`, or null.
+  Block* arena_of(int64_t bytes);
+  void drop_arena();
   void pin_outside(const KernelInfo& info);
   void unpin(uint32_t index);
   void free_slot(uint32_t index);
@@ -105,6 +108,8 @@ class Environment final : public BufferTable {
   std::unique_ptr<Recorded> tracing_;
   std::unordered_map<double, Recorded> recordings_;
   double next_recording_ = 1;
+  Block* arena_ = nullptr;
+  int64_t arena_bytes_ = 0;
   uint64_t next_ticket_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;
   Napi::ThreadSafeFunction wake_;

@@ -68,14 +68,22 @@ void Pool::give_back(Block* block, int64_t bytes, uint64_t used_until) {
   free_[block->bytes].push_back(block);
 }
 
+void Pool::discard(Block* block, int64_t bytes) {
+  --counters_.buffers;
+  counters_.bytes -= bytes;
+  destroy(block);
+}
+
+void Pool::destroy(Block* block) {
+  ::operator delete(block->data, std::align_val_t{64});
+  Budget::shared().release(block->bytes);
+  counters_.reserved -= block->bytes;
+  delete block;
+}
+
 void Pool::trim() {
   for (auto& [capacity, blocks] : free_)
-    for (Block* block : blocks) {
-      ::operator delete(block->data, std::align_val_t{64});
-      delete block;
-      Budget::shared().release(capacity);
-      counters_.reserved -= capacity;
-    }
+    for (Block* block : blocks) destroy(block);
   free_.clear();
   free_bytes_ = 0;
 }

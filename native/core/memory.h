@@ -61,6 +61,9 @@ class Pool {
   /// Gives back a block of which `bytes` were asked for, and which the first `used_until` commands of the stream may still use.
   void give_back(Block* block, int64_t bytes, uint64_t used_until);
 
+  /// Gives a block that no command uses any more back to the system.
+  void discard(Block* block, int64_t bytes);
+
   /// Returns free blocks to the system. Only while no command is queued or running.
   void trim();
   int64_t free_bytes() const { return free_bytes_; }
@@ -73,6 +76,7 @@ class Pool {
 
  private:
   Block* reuse(int64_t capacity, uint64_t finished);
+  void destroy(Block* block);
 
   std::map<int64_t, std::vector<Block*>> free_;  // by capacity
   int64_t free_bytes_ = 0;
