@@ -1,6 +1,6 @@
 /** @file The native engine of this environment (main thread or worker): loaded on first use, one for its lifetime. */
 import { totalmem } from "node:os";
-import { debugLevel, requestedBackend, requestedBudget } from "./env.js";
+import { debugLevel, requestedBackend, requestedBudget, requestedThreads } from "./env.js";
 import type { ErrorCode } from "./error-codes.js";
 import { LowrankError } from "./errors.js";
 import type { Kernels } from "./kernels.js";
@@ -259,6 +259,9 @@ let instance: Engine | undefined;
 
 /** The engine of this environment. The first call loads the addon. */
 export function engine(): Engine {
-  instance ??= new Engine(loadNative());
+  if (instance !== undefined) return instance;
+  requestedThreads(); // both are checked before native code reads them
+  requestedBudget();
+  instance = new Engine(loadNative());
   return instance;
 }

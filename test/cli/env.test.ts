@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { requestedThreads, wantsColor } from "../../lib/native/env.js";
+import { cli, eventsOf } from "./cli.js";
 
 const lib = fileURLToPath(new URL("../../lib", import.meta.url));
 
@@ -36,16 +37,35 @@ test.each([
 
 test.each([
   ["3", 3],
-  ["0", undefined],
-  ["many", undefined],
   ["", undefined],
 ])("LOWRANK_NUM_THREADS=%s asks for %s threads", (value, expected) => {
+  expect(threadsOf(value)).toBe(expected);
+});
+
+test.each(["0", "-1", "1.5", "many", " "])("LOWRANK_NUM_THREADS=%s is refused", (value) => {
+  expect(() => threadsOf(value)).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT", details: expect.objectContaining({ actual: value }) }));
+});
+
+function threadsOf(value: string): number | undefined {
   const before = process.env["LOWRANK_NUM_THREADS"];
   try {
     process.env["LOWRANK_NUM_THREADS"] = value;
-    expect(requestedThreads()).toBe(expected);
+    return requestedThreads();
   } finally {
     if (before === undefined) delete process.env["LOWRANK_NUM_THREADS"];
     else process.env["LOWRANK_NUM_THREADS"] = before;
   }
+}
+
+test.each([
+  ["LOWRANK_NUM_THREADS", "x", "number of threads"],
+  ["LOWRANK_NUM_THREADS", "-1", "number of threads"],
+  ["LOWRANK_MEMORY_BUDGET", "4GB", "bytes"],
+  ["LOWRANK_MEMORY_BUDGET", "0", "bytes"],
+])("the engine does not start with %s=%s", async (name, value, expected) => {
+  const { code, stdout } = await cli(["inspect", "--json"], { env: { [name]: value } });
+  expect(code).toBe(1);
+  const [error] = eventsOf(stdout);
+  expect(error).toMatchObject({ type: "error", code: "BAD_ARGUMENT" });
+  for (const part of [name, JSON.stringify(value), expected]) expect(error?.["message"]).toContain(part);
 });
