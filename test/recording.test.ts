@@ -81,21 +81,29 @@ describe("a recording", () => {
     for (const one of [...inputs, ...results]) one.dispose();
   });
 
-  it("moves with its arena", async () => {
+  it("moves with the arena, which another recording lets grow", async () => {
     const [x, y] = [vector(1, 2), vector(0, 0)];
     const recording = sumOf(x, y, 5);
-    const inTheWay: Tensor[] = [];
+    const others: Tensor[] = [];
+    const larger: number[] = [];
     for (let i = 0; i < 20; i++) {
       engine().replay(recording);
       expect([...(await y.data())]).toEqual([5, 10]);
       set(y, 0, 0);
+      const wide = empty([2 ** i], "f32");
+      engine().kernels.fill(wide, 1);
+      const sum = empty([2 ** i], "f32");
+      const next = sumOf(wide, sum, 3);
+      engine().replay(next);
+      larger.push(next.id);
+      // What may lie where the arena was.
       const tensor = empty([recording.bytes / 4], "f32");
       engine().kernels.fill(tensor, i);
-      inTheWay.push(tensor);
+      others.push(wide, sum, tensor);
     }
-    for (const [i, tensor] of inTheWay.entries()) expect(new Set(await tensor.data())).toEqual(new Set([i]));
-    engine().forgetRecording(recording.id);
-    for (const one of [x, y, ...inTheWay]) one.dispose();
+    for (const [i, tensor] of others.entries()) expect(new Set(await tensor.data())).toEqual(new Set([[1, 3, Math.floor(i / 3)][i % 3]]));
+    for (const id of [recording.id, ...larger]) engine().forgetRecording(id);
+    for (const one of [x, y, ...others]) one.dispose();
   });
 
   it("keeps the buffers it reads, though their tensors are disposed", async () => {
