@@ -1,6 +1,6 @@
 /** @file Tensors from JavaScript data, and constants. */
 import { engine } from "../native/engine.js";
-import { LowrankError } from "../native/errors.js";
+import { checkNames, LowrankError } from "../native/errors.js";
 import { type DType, dtypes, isDType } from "./dtype.js";
 import { checkShape, type Dyn, elementsOf, type Known, shapeText } from "./shape.js";
 import type { StorageKind } from "./storage.js";
@@ -18,7 +18,8 @@ type DefaultDType<A> = A extends Int32Array ? "i32" : A extends Uint8Array ? "u8
 
 /**
  * A tensor with a copy of `data`, row-major, in the given shape.
- * @throws LowrankError BAD_SHAPE when the number of elements differs; BAD_DTYPE when the array cannot hold that type; BAD_ARGUMENT.
+ * @throws LowrankError BAD_SHAPE when the number of elements differs; BAD_DTYPE when the array cannot hold that type; BAD_ARGUMENT,
+ * UNKNOWN_OPTION.
  */
 export function tensor<const S extends readonly number[], A extends TensorData, D extends DType = DefaultDType<A>>(
   data: A,
@@ -26,6 +27,7 @@ export function tensor<const S extends readonly number[], A extends TensorData, 
   options: TensorOptions<D> = {},
 ): Tensor<Known<S>, NoInfer<D>> {
   checkShape(shape, "tensor");
+  checkOptions("tensor", options);
   const dtype = (options.dtype ?? defaultDType(data)) as D;
   if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `tensor: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
   if (data.length !== elementsOf(shape)) {
@@ -42,7 +44,7 @@ export function zeros<const S extends readonly number[], D extends DType = "f32"
   shape: S,
   options: TensorOptions<D> = {},
 ): Tensor<Known<S>, NoInfer<D>> {
-  return constant("zeros", shape, 0, options.dtype ?? ("f32" as D));
+  return constant("zeros", shape, 0, options);
 }
 
 /** A tensor of ones (f32 unless told otherwise). */
@@ -50,7 +52,7 @@ export function ones<const S extends readonly number[], D extends DType = "f32">
   shape: S,
   options: TensorOptions<D> = {},
 ): Tensor<Known<S>, NoInfer<D>> {
-  return constant("ones", shape, 1, options.dtype ?? ("f32" as D));
+  return constant("ones", shape, 1, options);
 }
 
 /** A tensor with a copy of the bytes of its elements. */
@@ -65,8 +67,20 @@ export function fill(target: Tensor, value: number): void {
   engine().kernels.fill(target, value);
 }
 
-function constant<S extends readonly number[], D extends DType>(what: string, shape: S, value: number, dtype: D): Tensor<Known<S>, D> {
+function checkOptions(what: string, options: unknown): void {
+  if (isDType(options)) throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object. Write { dtype: "${options}" }.`);
+  checkNames(what, options, ["dtype"]);
+}
+
+function constant<S extends readonly number[], D extends DType>(
+  what: string,
+  shape: S,
+  value: number,
+  options: TensorOptions<D>,
+): Tensor<Known<S>, D> {
   checkShape(shape, what);
+  checkOptions(what, options);
+  const dtype = options.dtype ?? ("f32" as D);
   if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `${what}: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
   if (dtype !== "f32") {
     const data = new Array<number>(elementsOf(shape)).fill(value);
