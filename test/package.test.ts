@@ -50,7 +50,7 @@ describe("the tarball", () => {
 
   test("holds nothing else", () => {
     const allowed =
-      /^(dist|lib|native|prebuilds|models\/bundled)\/|^docs\/errors\.md$|^scripts\/build-native\.mjs$|^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/;
+      /^(dist|lib|native|prebuilds|models\/bundled)\/|^docs\/(adr\/)?[\w-]+\.md$|^scripts\/build-native\.mjs$|^(LICENSE|(README|CHANGELOG|CONTRIBUTING)\.md|package\.json)$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
     expect(paths.filter((path) => /(^|\/)(build|test|fixtures|node_modules)\/|\.(o|d|tgz|log)$/.test(path))).toEqual([]);
     expect(paths.filter((path) => path.endsWith(".node"))).toEqual([`prebuilds/${platform}/lowrank.node`]);
@@ -60,7 +60,8 @@ describe("the tarball", () => {
     // npm invents `node-gyp rebuild` for a package with a binding.gyp in its root.
     expect(paths).not.toContain("binding.gyp");
     const { scripts } = JSON.parse(readFileSync(join(user, "node_modules/lowrank/package.json"), "utf8")) as { scripts: Record<string, string> };
-    expect(Object.keys(scripts)).not.toEqual(expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$/)]));
+    expect(Object.keys(scripts)).not.toEqual(expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$|^(pre|post)?prepare$/)]));
+    expect(JSON.parse(readFileSync(join(root, "package.json"), "utf8")).scripts).toMatchObject({ prepare: "node scripts/prepare.mjs" });
     const lock = readFileSync(join(user, "node_modules/.package-lock.json"), "utf8");
     expect(lock).not.toContain("hasInstallScript");
     expect(existsSync(join(user, "node_modules/lowrank/build"))).toBe(false);
@@ -73,6 +74,25 @@ describe("the tarball", () => {
       const { sources } = JSON.parse(readFileSync(join(user, "node_modules/lowrank", path), "utf8")) as { sources: string[] };
       for (const source of sources) expect(existsSync(join(user, "node_modules/lowrank", dirname(path), source)), `${path} → ${source}`).toBe(true);
     }
+  });
+
+  test("has pages whose links lead to files in it", () => {
+    const installed = join(user, "node_modules/lowrank");
+    const links = paths
+      .filter((path) => path.endsWith(".md"))
+      .flatMap((path) =>
+        [...readFileSync(join(installed, path), "utf8").matchAll(/\]\((?!https?:)([^)#\s]+)/g)].map(([, link = ""]) => ({ path, link })),
+      )
+      // Measurements stay in the repository.
+      .filter(({ link }) => !link.startsWith("../bench/"));
+    expect(links.length).toBeGreaterThan(17);
+    expect(links.filter(({ path, link }) => !existsSync(join(installed, dirname(path), link)))).toEqual([]);
+  });
+
+  test("has the bundled model where bundledModel says", () => {
+    const text = bare(["--input-type=module", "--eval", 'import { bundledModel } from "lowrank"; console.log(bundledModel)']);
+    expect(text.trim()).toBe(join(user, "node_modules/lowrank/models/bundled"));
+    expect(readdirSync(text.trim())).toEqual(expect.arrayContaining(["config.json", "model.safetensors", "tokenizer.json"]));
   });
 
   test("follows the rules of publint", () => {
