@@ -28,7 +28,7 @@ function replace(from, to) {
 }
 
 if (process.argv.includes("--restore")) {
-  replace(head, head + prepare);
+  if (!readFileSync(manifest, "utf8").includes(prepare)) replace(head, head + prepare);
   run(["clean.mjs", "prebuilds"]);
 } else {
   run(["build-lib.mjs"]);
