@@ -6,6 +6,7 @@ import { ioError } from "../io/file.js";
 import { type CausalLm, generate } from "../models/index.js";
 import { fileError } from "../native/errors.js";
 import type { Message } from "../text/index.js";
+import { requireMessages } from "../text/jsonl-row.js";
 
 /** A prompt, and where it is known the answer that the data give. */
 export interface Question {
@@ -18,17 +19,22 @@ const mostPrompts = 50;
 /** Rows of the data that are shown. */
 const shownRows = 4;
 
-/** The prompt of a row of data: what comes before its last assistant turn, or its completion. */
-function questionOf(row: unknown): Question | undefined {
+/**
+ * The prompt of a row of data: what comes before its last assistant turn, or its completion.
+ * @throws LowrankError DATA_BAD_FIELD, DATA_BAD_ROLE
+ */
+function questionOf(row: unknown, where: string): Question | undefined {
   if (row === null || typeof row !== "object") return undefined;
   const { messages, prompt, completion } = row as { messages?: unknown; prompt?: unknown; completion?: unknown };
-  if (Array.isArray(messages)) return questionOfMessages(messages as readonly Message[]);
+  if (Array.isArray(messages)) {
+    requireMessages(where, messages);
+    return questionOfMessages(messages as readonly Message[]);
+  }
   if (typeof prompt !== "string" || prompt === "") return undefined;
   return { prompt, ...(typeof completion === "string" ? { expected: completion } : {}) };
 }
 
 function questionOfMessages(messages: readonly Message[]): Question | undefined {
-  if (!messages.every((message) => typeof message?.role === "string")) return undefined;
   const last = messages.findLastIndex(({ role }) => role === "assistant");
   const isAnswered = last >= 0 && last === messages.length - 1;
   const prompt = isAnswered ? messages.slice(0, last) : messages;
@@ -37,16 +43,23 @@ function questionOfMessages(messages: readonly Message[]): Question | undefined 
 }
 
 /** The first rows of a data file that have a prompt. */
-export const questionsOfData = (file: string): Promise<Question[]> => read(file, shownRows, (line) => questionOf(parsed(line)));
+export const questionsOfData = (file: string): Promise<Question[]> =>
+  read(file, shownRows, (line) => {
+    try {
+      return questionOf(parsed(line), "");
+    } catch {
+      return undefined; // a row that is left out
+    }
+  });
 
 /**
  * The prompts of a file: rows as in the data (*.jsonl), else a prompt a line, which is a message of the user `asChat`.
- * @throws LowrankError DATA_BAD_FIELD for a line of *.jsonl that is no such row, DATA_EMPTY, IO_…
+ * @throws LowrankError DATA_BAD_FIELD, DATA_BAD_ROLE for a line of *.jsonl that is no such row, DATA_EMPTY, IO_…
  */
 export async function questionsOfPrompts(file: string, asChat: boolean, onWarning: (message: string) => void): Promise<Question[]> {
   const questions = await read(file, mostPrompts + 1, (line, number) => {
     if (!file.endsWith(".jsonl")) return { prompt: asChat ? [{ role: "user", content: line }] : line };
-    const question = questionOf(parsed(line));
+    const question = questionOf(parsed(line), `${basename(file)}: line ${number}`);
     if (question !== undefined) return question;
     throw fileError("DATA_BAD_FIELD", file, `line ${number}: a prompt is a row with messages, or with prompt.`, { line: number });
   });

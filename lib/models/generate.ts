@@ -8,6 +8,7 @@ import { checkNames, LowrankError } from "../native/errors.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { createTextStream, type Message, type Tokenizer } from "../text/index.js";
+import { requireMessages } from "../text/jsonl-row.js";
 import { AdapterSwitch, type AttachedAdapter } from "./adapter-switch.js";
 import type { CausalLm } from "./decoder.js";
 import { KvCache } from "./kv-cache.js";
@@ -61,8 +62,9 @@ interface Plan extends SamplingSettings {
  *
  * It ends at an end-of-text token, at a stop string, or after `maxTokens`; leaving the loop ends it too. Nothing is computed before the first
  * piece is asked for; then the memory of the cache is held until the end.
- * @throws LowrankError at once UNKNOWN_OPTION, BAD_ARGUMENT, TOKENIZER_MISSING, TEMPLATE_…, TEXT_UNENCODABLE, ADAPTER_STATE, DISPOSED; while it
- * runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE; ADAPTER_STATE, DISPOSED when the adapter has changed.
+ * @throws LowrankError at once UNKNOWN_OPTION, BAD_ARGUMENT, TOKENIZER_MISSING, DATA_BAD_FIELD and DATA_BAD_ROLE for messages, TEMPLATE_…,
+ * TEXT_UNENCODABLE, ADAPTER_STATE, DISPOSED; while it runs ABORTED (the signal's reason is its cause), OUT_OF_MEMORY, GENERATION_NONFINITE;
+ * ADAPTER_STATE, DISPOSED when the adapter has changed.
  */
 export function generate(model: CausalLm, prompt: string | readonly Message[], options: GenerateOptions = {}): AsyncGenerator<string, void> {
   const plan = checkOptions("generate", model, options, textNames);
@@ -92,6 +94,7 @@ function promptIds(model: CausalLm, prompt: string | readonly Message[], adapter
   if (typeof prompt === "string") return tokenizer.encode(prompt);
   if (!Array.isArray(prompt))
     throw new LowrankError("BAD_ARGUMENT", `generate: the prompt is a text or an array of messages, found ${typeof prompt}`);
+  requireMessages("generate", prompt);
   const text = promptTokenizer(tokenizer, adapters.active(), onWarning).applyChatTemplate(prompt, { addGenerationPrompt: true });
   return tokenizer.encode(text, { addSpecialTokens: false });
 }

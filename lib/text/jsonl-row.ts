@@ -1,7 +1,7 @@
 /** @file One line of a JSONL file to a row of training data, checked. Messages name fields, never the text of a row. */
 import { findJsonProblem, type JsonProblem, type JsonRules, lineAndColumn } from "../io/json-check.js";
 import { type JsonValue, parseJson, plainValue } from "../io/json-scanner.js";
-import { nearest, quoted } from "../native/errors.js";
+import { LowrankError, nearest, quoted } from "../native/errors.js";
 import type { Message } from "./chat-template.js";
 import { kindOf } from "./describe.js";
 import type { MessagesRow, TrainingRow } from "./example.js";
@@ -117,13 +117,30 @@ function missing(fields: Fields, problem: string): RowError {
 
 function messagesRow(fields: Fields): MessagesRow {
   const { messages } = fields;
-  if (!Array.isArray(messages) || messages.length === 0) throw badField("messages", "a list of at least one message", messages);
-  messages.forEach(checkMessage);
+  checkMessages(messages);
   const tools = Object.hasOwn(fields, "tools") ? fields["tools"] : undefined;
   if (tools === undefined || tools === null) return { messages };
   if (!Array.isArray(tools))
     throw badField("tools", "a list", tools, typeof tools === "string" ? "Write the list itself, not its JSON text." : undefined);
   return { messages, tools };
+}
+
+function checkMessages(messages: unknown): asserts messages is readonly Message[] {
+  if (!Array.isArray(messages) || messages.length === 0) throw badField("messages", "a list of at least one message", messages);
+  messages.forEach(checkMessage);
+}
+
+/**
+ * Checks a conversation that is no row of a file as if it were one. `what` begins the message.
+ * @throws LowrankError DATA_BAD_FIELD, DATA_BAD_ROLE
+ */
+export function requireMessages(what: string, messages: unknown): void {
+  try {
+    checkMessages(messages);
+  } catch (error) {
+    if (!(error instanceof RowError)) throw error;
+    throw new LowrankError(error.code, `${what}: ${error.problem.replace(` ${correctRow}`, "")}`, error.details);
+  }
 }
 
 const roles = ["system", "developer", "user", "assistant", "tool", "function", "ipython"];
@@ -167,6 +184,8 @@ function refuseInexact(bytes: Buffer): void {
   if (name !== undefined) throw badField(name, "integers of at most 2^53", undefined, "Write larger ones as strings.", "a larger one");
 }
 
-function badField(name: string, expected: string, value: unknown, hint = "Correct the row, or remove it.", actual = kindOf(value)): RowError {
+const correctRow = "Correct the row, or remove it.";
+
+function badField(name: string, expected: string, value: unknown, hint = correctRow, actual = kindOf(value)): RowError {
   return new RowError("DATA_BAD_FIELD", `${name} must be ${expected}, found ${actual}. ${hint}`, { field: name, expected, actual, hint });
 }

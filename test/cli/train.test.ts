@@ -122,6 +122,19 @@ describe("train --json", () => {
     expect(last(sigma, "adapter")).toMatchObject({ method: "sigma", rank: 8 });
   });
 
+  test("names the line of a prompt that is no conversation, and shows no row that is left out", async () => {
+    const [prompts, rows] = [work.at("slip.jsonl"), work.at("slip-rows.jsonl")];
+    writeFileSync(prompts, `${JSON.stringify({ messages: [{ role: "usr", content: "x" }] })}\n`);
+    writeFileSync(rows, `${readFileSync(prompts, "utf8")}${readFileSync(work.data, "utf8")}`);
+    const args = ["train", "--model", model, "--max-steps", "1", "--max-tokens", "1", "--json"];
+    const [named, shown] = await Promise.all([
+      cli([...args, "--data", work.data, "--prompts", prompts, "--out", work.at("slip")]),
+      cli([...args, "--data", rows, "--on-bad-row", "skip", "--html", work.at("slip.html"), "--out", work.at("slip")]),
+    ]);
+    expect(last(eventsOf(named.stdout), "error")).toMatchObject({ code: "DATA_BAD_ROLE", message: expect.stringContaining("slip.jsonl: line 1") });
+    expect([shown.code, of(eventsOf(shown.stdout), "answer").length]).toEqual([0, 4]);
+  });
+
   test("says what is wrong with a row, and with what cannot be trained", async () => {
     const bad = work.at("bad.jsonl");
     writeFileSync(bad, `${readFileSync(work.data, "utf8")}{"mesages": []}\n`);
