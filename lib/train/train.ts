@@ -53,7 +53,7 @@ export class Training<T> implements AsyncIterable<TrainingEvent> {
       settle = { resolve, reject };
     });
     this.#settled.catch(() => undefined); // whoever iterates sees the error there
-    this.#events = observed(new Run(plan, parameters, source).events(), settle as NonNullable<typeof settle>);
+    this.#events = observed(new Run(plan, parameters, source, () => requireTrainable(target)).events(), settle as NonNullable<typeof settle>);
   }
 
   [Symbol.asyncIterator](): AsyncIterator<TrainingEvent> {
@@ -112,6 +112,11 @@ async function* observed(
   } finally {
     settle.resolve(result);
   }
+}
+
+/** @throws what the targets say when training them would have no effect: at the start, and when a step's event has changed them */
+function requireTrainable(target: Trainable | readonly Trainable[]): void {
+  for (const one of Array.isArray(target) ? target : [target]) one.requireTrainable?.();
 }
 
 function parametersOf(target: Trainable | readonly Trainable[]): ReadonlyMap<string, Parameter> {
@@ -176,6 +181,7 @@ class Run<T> {
     readonly plan: TrainPlan<T>,
     readonly parameters: ReadonlyMap<string, Parameter>,
     readonly source: BatchSource<T>,
+    readonly requireTrainable: () => void,
   ) {
     this.#wanted = new Set(parameters.values());
     this.#recorded = plan.recordable && new RecordedLoss(plan.recordable, this.#wanted);
@@ -254,6 +260,7 @@ class Run<T> {
     const results = await this.#resultsOf(guard, record, step, () => {
       try {
         guard.check();
+        this.requireTrainable();
         record.begin(settings);
         this.#submit(record, flat, group);
         return record.results();
@@ -336,6 +343,7 @@ class Run<T> {
   }
 
   async #evaluate(guard: Guard, flat: FlatParameters, step: number, epoch: number): Promise<EvalEvent> {
+    this.requireTrainable();
     const { evaluate, loss, count, sizes, keepBatches } = this.plan;
     const { data, metrics } = evaluate as NonNullable<typeof evaluate>;
     const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches, count, sizes });
