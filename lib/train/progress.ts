@@ -18,6 +18,7 @@ export interface ProgressOptions {
 }
 
 const barWidth = 24;
+const narrowestBar = 4;
 
 /** A line that says how far something is: on a terminal it changes in its place, elsewhere a new one comes now and then. @internal */
 export class StatusLine {
@@ -40,9 +41,12 @@ export class StatusLine {
     this.#shownAt = performance.now();
   }
 
-  show(text: string): void {
+  /** A function gets the width that there is. */
+  show(text: string | ((width: number) => string)): void {
     this.rest();
-    this.stream.write(this.isTerminal ? `\r\x1b[K${text.slice(0, (this.stream.columns ?? 100) - 1)}` : `${text}\n`);
+    const width = this.isTerminal ? (this.stream.columns ?? 100) - 1 : Number.POSITIVE_INFINITY;
+    const line = typeof text === "string" ? text : text(width);
+    this.stream.write(this.isTerminal ? `\r\x1b[K${line.slice(0, width)}` : `${line}\n`);
     this.#open = this.isTerminal;
   }
 
@@ -70,7 +74,7 @@ export async function* showProgress<E extends TrainingEvent>(training: AsyncIter
     for await (const event of training) {
       if (event.type === "step") {
         const isDue = line.isTerminal || every === undefined ? line.isDue : event.step % every === 0;
-        if (isDue) line.show(progressText(event, label));
+        if (isDue) line.show((width) => progressText(event, label, width));
       } else {
         line.clear();
         const text = noteText(event, label);
@@ -83,14 +87,23 @@ export async function* showProgress<E extends TrainingEvent>(training: AsyncIter
   }
 }
 
-function progressText(event: Extract<TrainingEvent, { type: "step" }>, label: string): string {
+/** Where it is too wide the bar becomes shorter; then parts fall away, the time left last. */
+function progressText(event: Extract<TrainingEvent, { type: "step" }>, label: string, width: number): string {
   const { step, totalSteps: total, loss, examplesPerSecond, tokensPerSecond, secondsLeft } = event;
-  const speed = tokensPerSecond === undefined ? `${Math.round(examplesPerSecond)} examples/s` : `${Math.round(tokensPerSecond)} tokens/s`;
   const share = total === undefined ? undefined : step / total;
-  const filled = share === undefined ? 0 : Math.round(share * barWidth);
-  const bar = share === undefined ? "" : ` [${"█".repeat(filled)}${"·".repeat(barWidth - filled)}] ${Math.floor(share * 100)} %`;
+  const percent = share === undefined ? "" : ` ${Math.floor(share * 100)} %`;
+  const steps = `  step ${step}${total === undefined ? "" : `/${total}`}`;
+  const lossPart = `  loss ${loss.toPrecision(4)}`;
+  const speed = `  ${tokensPerSecond === undefined ? `${Math.round(examplesPerSecond)} examples/s` : `${Math.round(tokensPerSecond)} tokens/s`}`;
   const left = secondsLeft === undefined ? "" : `  ${secondsText(secondsLeft)} left`;
-  return `${label}${bar}  step ${step}${total === undefined ? "" : `/${total}`}  loss ${loss.toPrecision(4)}  ${speed}${left}`;
+  const after = `${percent}${steps}${lossPart}${speed}${left}`;
+  const room = Math.min(barWidth, width - label.length - after.length - " []".length);
+  if (share !== undefined && room >= narrowestBar) {
+    const filled = Math.round(share * room);
+    return `${label} [${"█".repeat(filled)}${"·".repeat(room - filled)}]${after}`;
+  }
+  const shorter = [after, `${steps}${lossPart}${left}`].map((text) => `${label}${text}`);
+  return shorter.find((text) => text.length <= width) ?? `${label}${steps}${left}`;
 }
 
 function noteText(event: TrainingEvent, label: string): string | undefined {

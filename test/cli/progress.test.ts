@@ -37,6 +37,14 @@ test("a terminal gets one line that changes, as wide as it is; what stays comes 
   expect([before, line?.length, after]).toEqual(["", 19, "training: 2 steps in 1.0 s, last loss 1.000\n"]);
 });
 
+test.each([200, 100, 80, 60, 50])("a line of %d columns has the time left", async (columns) => {
+  const long = { ...step, step: 137, totalSteps: 2400, loss: 1.234567, tokensPerSecond: 1234, secondsLeft: 4000 };
+  const line = (await shown([long], true, columns)).split("\r\x1b[K")[1] as string;
+  expect(line).toMatch(/step 137\/2400.* 1 h 6 min left$/);
+  expect(line.length).toBeLessThan(columns);
+  expect(line.includes("[")).toBe(columns >= 80);
+});
+
 test("a meter shows nothing of work that is done at once", () => {
   let text = "";
   const meter = new Meter({ isTTY: true, write: (piece: string) => (text += piece) }, "loading");
