@@ -59,7 +59,7 @@ export function apply(op: AnyOp, inputs: Inputs, params: object = {}): Tensor {
       makeSaves(op, bindings, wanted, named, temporary);
       op.forward(engine().kernels, named, settings);
     }
-    if (recording !== undefined && wanted.length > 0) recording.push(new OpNode(op, settings, y.id, output.name, wanted, named));
+    if (recording !== undefined && wanted.length > 0) recording.push(new OpNode(op, settings, y, output.name, wanted, named, recording));
     return y;
   } catch (error) {
     y?.dispose();

@@ -27,6 +27,8 @@ export class Tape {
   readonly #tracked = new Set<number>();
   /** Ids of tensors that stand for leaves of a recomputed part. */
   readonly #leaves = new Set<number>();
+  /** By the id of its output: nodes whose output is computed again where it is needed. */
+  readonly #makers = new Map<number, OpNode>();
   /** The parameters that something recorded depends on. */
   readonly #parameters = new Set<Parameter>();
 
@@ -55,6 +57,12 @@ export class Tape {
   push(node: TapeNode): void {
     this.nodes.push(node);
     this.#tracked.add(node.output);
+    if (node instanceof OpNode && node.op.remake) this.#makers.set(node.output, node);
+  }
+
+  /** The node that can make the tensor with this id again, if there is one. */
+  makerOf(id: number): OpNode | undefined {
+    return this.#makers.get(id);
   }
 
   /**
@@ -98,15 +106,18 @@ export class Tape {
   }
 }
 
-/** A view that a node keeps: it owns a count of the storage and remembers its version. */
-class Kept implements View {
-  readonly handle: number;
-  readonly dtypeCode: number;
-  readonly offset: number;
-  readonly rows: number;
-  readonly cols: number;
-  readonly ld: number;
-  readonly #tensor: Tensor["storage"];
+/** What a node keeps of its call. */
+interface Kept {
+  readonly name: string;
+  /** What was kept, or made again. @throws LowrankError MODIFIED_BEFORE_BACKWARD */
+  view(op: string): View;
+  release(): void;
+}
+
+/** A view with a count of its storage, of which it remembers the version. */
+class KeptView implements Kept {
+  readonly #view: View;
+  readonly #storage: Tensor["storage"];
   readonly #version: number;
 
   constructor(
@@ -114,18 +125,14 @@ class Kept implements View {
     readonly shape: readonly number[],
     tensor: Tensor,
   ) {
-    this.handle = tensor.handle;
-    this.dtypeCode = tensor.dtypeCode;
-    this.offset = tensor.offset;
-    this.rows = tensor.rows;
-    this.cols = tensor.cols;
-    this.ld = tensor.ld;
-    this.#tensor = tensor.storage.retain();
+    const { handle, dtypeCode, offset, rows, cols, ld } = tensor;
+    this.#view = { handle, dtypeCode, offset, rows, cols, ld };
+    this.#storage = tensor.storage.retain();
     this.#version = tensor.storage.version;
   }
 
-  check(op: string): void {
-    if (this.#tensor.version === this.#version) return;
+  view(op: string): View {
+    if (this.#storage.version === this.#version) return this.#view;
     throw new LowrankError(
       "MODIFIED_BEFORE_BACKWARD",
       `${op}: ${this.name} ${shapeText(this.shape)} was changed in place after it was used and before its gradient was computed. Change parameters after ` +
@@ -135,8 +142,22 @@ class Kept implements View {
   }
 
   release(): void {
-    this.#tensor.release();
+    this.#storage.release();
   }
+}
+
+/** The output of an earlier node, which makes it again. */
+class KeptMaker implements Kept {
+  constructor(
+    readonly name: string,
+    readonly maker: OpNode,
+  ) {}
+
+  view(): View {
+    return this.maker.remade();
+  }
+
+  release(): void {}
 }
 
 export interface WantedInput {
@@ -147,31 +168,36 @@ export interface WantedInput {
 
 /** One call of an op. */
 export class OpNode implements TapeNode {
+  readonly output: number;
+  readonly #shape: readonly number[];
   readonly #kept: Kept[] = [];
+  #remade: Tensor | undefined;
 
   constructor(
     readonly op: AnyOp,
     readonly params: object,
-    readonly output: number,
+    y: Tensor,
     readonly outputName: string,
     readonly wanted: readonly WantedInput[],
     /** Inputs, outputs and saves of the call: what `keeps` and the saves name is kept. */
     named: Readonly<Record<string, Tensor | undefined>>,
+    tape: Tape,
   ) {
+    this.output = y.id;
+    this.#shape = y.shape;
     const keep = (name: string): void => {
       const tensor = named[name];
-      if (tensor !== undefined) this.#kept.push(new Kept(name, tensor.shape, tensor));
+      if (tensor === undefined) return;
+      const maker = tape.makerOf(tensor.id);
+      this.#kept.push(maker === undefined ? new KeptView(name, tensor.shape, tensor) : new KeptMaker(name, maker));
     };
     op.keeps?.forEach(keep);
     for (const { name } of op.parsed.saves) keep(name);
   }
 
   backward(dy: Tensor, give: (target: Target, gradient: Tensor) => void): void {
-    const views: Record<string, View> = { [`d${this.outputName}`]: dy };
-    for (const kept of this.#kept) {
-      kept.check(this.op.name);
-      views[kept.name] = kept;
-    }
+    const views = this.#views();
+    views[`d${this.outputName}`] = dy;
     const made: Tensor[] = [];
     try {
       for (const { name, shape } of this.wanted) {
@@ -189,7 +215,25 @@ export class OpNode implements TapeNode {
     });
   }
 
+  /** The output again, until `release`: nodes that need it stand later on the tape, so their gradients are computed before. */
+  remade(): View {
+    if (this.#remade !== undefined) return this.#remade;
+    const views = this.#views();
+    const y = outsideScopes(() => empty(this.#shape, "f32"));
+    this.#remade = y;
+    views[this.outputName] = y;
+    this.op.forward(engine().kernels, views, this.params);
+    return y;
+  }
+
   release(): void {
+    this.#remade?.dispose();
     for (const kept of this.#kept) kept.release();
+  }
+
+  #views(): Record<string, View> {
+    const views: Record<string, View> = {};
+    for (const kept of this.#kept) views[kept.name] = kept.view(this.op.name);
+    return views;
   }
 }

@@ -25,9 +25,9 @@ export interface EstimateOptions extends Pick<MemoryEstimate, "rank" | "rows" | 
 const logitRows = (tokens: number, vocabulary: number): number => Math.min(tokens, Math.max(8, Math.floor(2 ** 23 / vocabulary / 8) * 8));
 
 /**
- * Adds up what the backward walk needs: of each layer its two residual sums and two normalized inputs [D], the turned queries and the output
- * of attention, keys and values, three arrays of the feed-forward part [F], x·Aᵀ of each adapted layer [R]; and what exists once. With
- * checkpointing only the input of each layer is kept, and one layer whole. Compared with the engine's counter in test/cli/inspect.test.ts.
+ * Adds up what the backward walk needs: of each layer its two residual sums [D], the turned queries and the output of attention, keys and
+ * values, gate and up [F], x·Aᵀ of each adapted layer [R]; and what exists once, what is computed again among it. With checkpointing only the
+ * input of each layer is kept, and one layer whole. Compared with the engine's counter in test/cli/commands.test.ts.
  */
 export function trainingMemory(
   {
@@ -44,10 +44,10 @@ export function trainingMemory(
 ): MemoryEstimate {
   const tokens = rows * length;
   const trainedNumbers = adapted.reduce((sum, [outputs, inputs]) => sum + rank * (outputs + inputs), 0);
-  const layer = 4 * d + 2 * (heads + kvHeads) * headDim + 3 * f + heads + 2 + (rank * adapted.length) / layers;
+  const layer = 2 * d + 2 * (heads + kvHeads) * headDim + 2 * f + heads + 2 + (rank * adapted.length) / layers;
   const kept = checkpointing ? layers * d + layer : layers * layer;
   const logits = logitRows(tokens, vocabSize) * vocabSize;
-  const activations = 4 * (tokens * (kept + 3 * d + f) + logits);
+  const activations = 4 * (tokens * (kept + 4 * d + 3 * f) + logits);
   const adapter = 16 * trainedNumbers;
   return {
     rank,

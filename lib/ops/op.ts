@@ -50,6 +50,8 @@ export interface OpDefinition<S extends string, P extends object> {
   readonly gradients: readonly InputNames<S>[];
   /** Inputs and outputs that `backward` reads (saves are always kept). */
   readonly keeps?: readonly (InputNames<S> | OutputNames<S>)[];
+  /** Costs little: who needs the output for a gradient computes it again from what this op keeps, which is all of its inputs. */
+  readonly remake?: true;
   /** Parameters with their default values. */
   readonly defaults: P;
   /** Checks parameters and gives the output's shape where the signature alone does not (else undefined). Throws LowrankError. */

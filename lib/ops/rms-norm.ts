@@ -14,6 +14,7 @@ export const rmsNormOp = defineOp({
   dtypes: { x: ["f32"], w: ["f32"] },
   gradients: ["x", "w"],
   keeps: ["x", "w"],
+  remake: true,
   defaults: { eps: 1e-6 } as RmsNormParams,
   shape: ({ x = [] }, { eps }) => {
     if (!(Number.isFinite(eps) && eps >= 0)) throw new LowrankError("BAD_ARGUMENT", `rmsNorm: eps is a number from 0, found ${String(eps)}`);

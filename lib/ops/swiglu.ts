@@ -9,6 +9,7 @@ export const swigluOp = defineOp({
   dtypes: { gate: ["f32"], up: ["f32"] },
   gradients: ["gate", "up"],
   keeps: ["gate", "up"],
+  remake: true,
   defaults: {},
   forward: (k, { y, gate, up }) => k.swiglu_forward(y, gate, up),
   backward: (k, { dgate, dup, dy, gate, up }) => k.swiglu_backward(dgate, dup, dy, gate, up),
