@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as functions from "../lib/functions.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const run = promisify(execFile);
@@ -54,6 +55,11 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 describe("documented examples", () => {
   it("exist", () => {
     expect(blocks.length).toBeGreaterThanOrEqual(6);
+  });
+
+  it("docs/tensors.md has a row for every op", async () => {
+    const page = await readFile(join(root, "docs/tensors.md"), "utf8");
+    expect(Object.keys(functions).filter((name) => !page.includes(`| \`${name}(`))).toEqual([]);
   });
 
   it.each(blocks.filter(({ language }) => language === "js"))("$place runs", async ({ code, place }) => {
