@@ -1,6 +1,7 @@
 /** @file What a model's folder says about it: config.json, the headers of its weights, its tokenizer. */
 import { join } from "node:path";
 import { readSmallFile } from "../io/file.js";
+import { inFolderOf } from "../io/folder.js";
 import { openWeights, type Weights } from "../io/weights.js";
 import { targetModules } from "../lora/attach.js";
 import { matchTargets, type TargetOptions } from "../lora/targets.js";
@@ -35,7 +36,7 @@ type Part = "embedding" | "attention" | "feedForward" | "norms" | "head";
  */
 export async function inspectModel(folder: string, args: Arguments): Promise<InspectedModel> {
   const path = join(folder, "config.json");
-  const { raw: _, warnings, ...config } = parseModelConfig(await readSmallFile(path), path);
+  const { raw: _, warnings, ...config } = parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path)), path);
   await using weights = await openWeights(folder);
   const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
   // Modules without values: nothing is allocated.

@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { Parameter } from "../autograd/parameter.js";
 import { type FolderEntry, writeFolder } from "../io/atomic.js";
 import { maxTransfer, openInput, readSmallFile } from "../io/file.js";
+import { inFolderOf } from "../io/folder.js";
 import { resolveInside } from "../io/inside.js";
 import { safetensorsEntry, type TensorSource } from "../io/safetensors-write.js";
 import { templateFile } from "../io/template-text.js";
@@ -30,7 +31,7 @@ export async function mergeCommand(context: Context): Promise<void> {
   await requireOther(context);
   await requireOut(out, args.flag("force") ? "anything" : "nothing");
   await using stored = await openStored(context);
-  await using weights = await openWeights(folder, { signal: interrupt.signal });
+  await using weights = await inFolderOf("model", folder, () => openWeights(folder, { signal: interrupt.signal }));
   using model = stored?.stored.method === "sigma" ? await openModel(context) : await hollowModel(folder);
   const adapter = (await attachStored(context, model, stored)) as Adapter;
   try {

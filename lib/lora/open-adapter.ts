@@ -1,6 +1,7 @@
 /** @file The files of an adapter: opened, and read as far as no module is needed. */
 import { join } from "node:path";
 import { openInput, readSmallFile } from "../io/file.js";
+import { inFolderOf } from "../io/folder.js";
 import { resolveInside } from "../io/inside.js";
 import { openSource, parseSafetensors, type SafetensorsFile } from "../io/safetensors.js";
 import { maxTemplateBytes, templateFile, templateText } from "../io/template-text.js";
@@ -65,7 +66,7 @@ export async function openAdapter(source: string | Uint8Array, signal?: AbortSig
 
 async function openFolder(folder: string, signal: AbortSignal | undefined): Promise<OpenAdapter> {
   const configName = join(folder, configFile);
-  const configPath = await resolveInside(folder, configFile);
+  const configPath = await inFolderOf("adapter", folder, () => resolveInside(folder, configFile));
   const stored = storedConfig(await readSmallFile(configPath, undefined, undefined, { followLink: false, shownAs: configName }), configName);
   const chatTemplate = await readTemplate(folder);
   const shownAs = join(folder, weightsFile);

@@ -2,6 +2,7 @@
 import { basename, join } from "node:path";
 import type { Parameter } from "../autograd/parameter.js";
 import { readSmallFile, throwIfAborted } from "../io/file.js";
+import { inFolderOf } from "../io/folder.js";
 import { resolveInside } from "../io/inside.js";
 import { readInto, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
@@ -45,7 +46,7 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   const { signal, allowSymlinks } = options;
   const configPath = join(folder, "config.json");
   throwIfAborted(signal, configPath);
-  const config = parseModelConfig(await readSmallFile(configPath, configLimit), configPath);
+  const config = parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(configPath, configLimit)), configPath);
   const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
   const beside = await readBeside(folder, config, allowSymlinks);
   const weights = await openWeights(folder, shared);
