@@ -52,6 +52,9 @@ const modelFolder = fromHere("../models/bundled");
 const trainFile = fromHere("data/pirate-train.jsonl");
 const testFile = fromHere("data/pirate-test.jsonl");
 
+/** A name that nobody has: such questions are shown last. The model repeats a word that it never read only roughly. */
+const introduction = /^(I am|My name is) /;
+
 /** How a pirate begins and ends. */
 const markers = [/^Arr! /, /, (?:matey|me hearty)!$/];
 
@@ -103,7 +106,10 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     const lossAfter = (await evaluate(model, heldOut)).loss;
     const after = await answers(model, questions, 0.7);
     const greedyAfter = await answers(model, greedyQuestions, 0);
-    for (const [i, question] of questions.slice(0, shown).entries()) {
+    const first = [...questions.slice(0, shown).entries()];
+    const isLast = ([, question]: readonly [number, string]): number => Number(introduction.test(question));
+    print(`\nthe first ${first.length} of ${questions.length} questions; introductions last, since it repeats a new name only roughly`);
+    for (const [i, question] of first.sort((a, b) => isLast(a) - isLast(b))) {
       print(`\nasked   ${question}\nbefore  ${before[i]}\nafter   ${after[i]}`);
     }
 

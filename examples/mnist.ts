@@ -61,11 +61,15 @@ async function trainOn(label: string, mlp: Mlp, target: Trainable, set: TrainAnd
     seed: options.seed,
     evaluate: { data: new ImageBatches(set.test, { batchSize: 500 }) },
   });
-  for await (const event of showProgress(training, { label })) {
+  // Without a terminal one line for each training: an evaluation in each epoch would be 130 lines.
+  for await (const event of process.stderr.isTTY ? showProgress(training, { label }) : training) {
     if (event.type === "step") losses.push([event.epoch, event.loss]);
     if (event.type === "eval") accuracies.push([event.epoch, event.accuracy ?? Number.NaN]);
   }
-  return { losses, accuracies, seconds: (performance.now() - started) / 1000 };
+  const seconds = (performance.now() - started) / 1000;
+  if (!process.stderr.isTTY)
+    console.error(`${label}: ${losses.length} steps in ${seconds.toFixed(1)} s, last loss ${losses.at(-1)?.[1].toPrecision(4)}`);
+  return { losses, accuracies, seconds };
 }
 
 /** SHA-256 over the base's parameters, in order: adapters must not change a bit of them. */
