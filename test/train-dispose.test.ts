@@ -15,6 +15,11 @@ test.each([
   await expect(run()).rejects.toMatchObject({ code, message: expect.stringContaining("train: the adapter") });
 });
 
+test("options by their initials get the name in the advice", async () => {
+  using model = await loadModel(pathOf("llama", "model"));
+  expect(() => train(model, [], { lr: 1 } as never)).toThrow("Did you mean learningRate?");
+});
+
 test("an evaluation between the steps ends likewise", async () => {
   using model = await loadModel(pathOf("llama", "model"));
   using adapter = attach(model, { targetModules: ["q_proj"] });

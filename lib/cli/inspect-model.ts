@@ -14,6 +14,7 @@ import { loadTokenizer, type Tokenizer } from "../text/index.js";
 import { bytesText, countText, plural } from "./format.js";
 import { type MemoryEstimate, trainingMemory } from "./memory-estimate.js";
 import type { Arguments } from "./parse.js";
+import { asUsage } from "./usage.js";
 
 export interface InspectedModel {
   readonly folder: string;
@@ -89,7 +90,7 @@ function storedBytes(weights: Weights): Record<string, number> {
 function adaptedShapes(model: CausalLm, args: Arguments): [outputs: number, inputs: number][] {
   const modules = model.modules();
   const options = { targetModules: "all-linear", ...args.pick(["targetModules"]) } as TargetOptions;
-  return matchTargets(targetModules(modules), options, ["linear"]).matched.map((path) => {
+  return asUsage(() => matchTargets(targetModules(modules), options, ["linear"])).matched.map((path) => {
     const { outFeatures, inFeatures } = modules.get(path) as Linear;
     return [outFeatures, inFeatures];
   });

@@ -3,7 +3,7 @@ import { readdir, realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { Parameter } from "../autograd/parameter.js";
 import { type FolderEntry, writeFolder } from "../io/atomic.js";
-import { maxTransfer, openInput, readSmallFile } from "../io/file.js";
+import { maxTransfer, openInput } from "../io/file.js";
 import { inFolderOf } from "../io/folder.js";
 import { resolveInside } from "../io/inside.js";
 import { safetensorsEntry, type TensorSource } from "../io/safetensors-write.js";
@@ -12,7 +12,7 @@ import { readTensor, tensorSource } from "../io/tensors.js";
 import { indexFileName, openWeights, singleFileName, type WeightPlace, type Weights } from "../io/weights.js";
 import type { Adapter } from "../lora/index.js";
 import { forgetMerges, mergeBranches } from "../lora/merge.js";
-import { CausalLm, parseModelConfig } from "../models/index.js";
+import type { CausalLm } from "../models/index.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
@@ -20,7 +20,7 @@ import { loadTokenizer } from "../text/index.js";
 import type { Context } from "./context.js";
 import { bytesText, plural } from "./format.js";
 import { Meter } from "./output.js";
-import { attachStored, holds, openModel, openStored, requireOut } from "./session.js";
+import { attachStored, holds, hollowModel, openModel, openStored, requireOut } from "./session.js";
 import { UsageError } from "./usage.js";
 
 type Layer = Adapter["layers"][number];
@@ -75,12 +75,6 @@ async function requireOther({ args }: Context): Promise<void> {
     if (out === undefined || out !== (await real(args.required(name)))) continue;
     throw new UsageError("BAD_ARGUMENT", `--out is the folder of --${name}, which is read. Name another one.`);
   }
-}
-
-/** The modules of a model without values: LoRA needs none to be attached. (Σ belongs to the singular vectors of the weights.) */
-async function hollowModel(folder: string): Promise<CausalLm> {
-  const path = join(folder, "config.json");
-  return new CausalLm(parseModelConfig(await readSmallFile(path), path));
 }
 
 /** The adapted layer of each stored weight. @throws LowrankError ADAPTER_CONFLICT for tied weights, TENSOR_SHAPE, DTYPE_UNSUPPORTED */

@@ -107,3 +107,9 @@ export function promptText({ prompt }: Question): string {
   if (typeof prompt === "string") return prompt;
   return prompt.map(({ role, content }) => `${role}: ${typeof content === "string" ? content : JSON.stringify(content)}`).join("\n");
 }
+
+/** As {@link promptText}, but what a user says alone stands there without the role. */
+export function promptAlone(question: Question): string {
+  const [only, ...others] = typeof question.prompt === "string" ? [] : question.prompt;
+  return others.length === 0 && only?.role === "user" && typeof only.content === "string" ? only.content : promptText(question);
+}

@@ -7,7 +7,7 @@ import { Interrupt } from "./interrupt.js";
 import { type CommandSpec, commands } from "./options.js";
 import { Output, StandardStream } from "./output.js";
 import { checkGiven, readGiven } from "./parse.js";
-import { UsageError } from "./usage.js";
+import { UsageError, withFlags } from "./usage.js";
 
 /** Loaded when needed: `--help` loads no engine. */
 const implementations: Readonly<Record<string, () => Promise<(context: Context) => Promise<void>>>> = {
@@ -84,10 +84,11 @@ const isStop = (error: unknown): boolean =>
 
 function report(error: unknown, output: Output): void {
   if (error instanceof LowrankError) {
-    const { code, message, details } = error;
-    const hint = details.hint === undefined || message.includes(details.hint) ? "" : `\n${details.hint}`;
-    output.note(`${code}: ${message}${hint}`);
-    output.event({ type: "error", code, message, ...(details.hint === undefined ? {} : { hint: details.hint }) });
+    const { code, details } = error;
+    const message = withFlags(error.message);
+    const hint = details.hint === undefined ? undefined : withFlags(details.hint);
+    output.note(`${code}: ${message}${hint === undefined || message.includes(hint) ? "" : `\n${hint}`}`);
+    output.event({ type: "error", code, message, ...(hint === undefined ? {} : { hint }) });
     return;
   }
   const unexpected = error instanceof Error ? error : new Error(String(error));

@@ -2,12 +2,13 @@
 import { constants } from "node:fs";
 import { access, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { attempt } from "../io/file.js";
+import { attempt, readSmallFile } from "../io/file.js";
+import { inFolderOf } from "../io/folder.js";
 import { configFile } from "../lora/adapter-files.js";
 import type { Adapter } from "../lora/index.js";
 import { attachOpened } from "../lora/load-adapter.js";
 import { type OpenAdapter, openAdapter } from "../lora/open-adapter.js";
-import { type CausalLm, loadModel } from "../models/index.js";
+import { CausalLm, loadModel, parseModelConfig } from "../models/index.js";
 import { fileError, quoted } from "../native/errors.js";
 import { memory } from "../tensor/device.js";
 import { elementsOf } from "../tensor/shape.js";
@@ -16,7 +17,7 @@ import type { Context } from "./context.js";
 import { bytesText, countText, plural } from "./format.js";
 import { rowNames } from "./options.js";
 import { Meter } from "./output.js";
-import { UsageError } from "./usage.js";
+import { UsageError, withFlags } from "./usage.js";
 
 /** Loads the model of --model. */
 export async function openModel({ args, output, interrupt }: Context): Promise<CausalLm> {
@@ -39,6 +40,12 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
   } finally {
     meter.end();
   }
+}
+
+/** The modules of a model without values: LoRA needs none to be attached. (Σ belongs to the singular vectors of the weights.) */
+export async function hollowModel(folder: string): Promise<CausalLm> {
+  const path = join(folder, "config.json");
+  return new CausalLm(parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path)), path));
 }
 
 /** Opens the files of --adapter, if one is named: before the model is loaded. */
@@ -78,7 +85,8 @@ export async function openData({ args, output, interrupt }: Context, model: Caus
   const { length, examples, skipped, templateHash } = data;
   const packed = examples === length ? "" : ` in ${plural(length, "packed row")}`;
   output.note(`${role === "data" ? "data" : "evaluation data"}: ${plural(examples, "example")}${packed}`);
-  if (skipped.count > 0) output.warn(`${basename(file)}: ${plural(skipped.count, "row")} left out; the first: ${skipped.reasons[0]?.message}`);
+  if (skipped.count > 0)
+    output.warn(`${basename(file)}: ${plural(skipped.count, "row")} left out; the first: ${withFlags(skipped.reasons[0]?.message ?? "")}`);
   output.event({ type: "data", role, file, rows: length, examples, skipped: skipped.count, templateHash: templateHash ?? null });
   return data;
 }

@@ -1,10 +1,12 @@
 /** @file lowrank train. */
 import { resolve } from "node:path";
 import { writeAtomic } from "../io/atomic.js";
+import { targetModules } from "../lora/attach.js";
 import { type Adapter, type AttachOptions, attach } from "../lora/index.js";
 import type { OpenAdapter } from "../lora/open-adapter.js";
-import { checkAttachOptions } from "../lora/options.js";
+import { type AdapterConfig, checkAttachOptions } from "../lora/options.js";
 import { maxRank } from "../lora/peft-config.js";
+import { matchTargets } from "../lora/targets.js";
 import type { CausalLm } from "../models/index.js";
 import { wantsColor } from "../native/env.js";
 import { LowrankError } from "../native/errors.js";
@@ -15,13 +17,14 @@ import { measured, watched } from "./evaluate.js";
 import { numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
 import type { Arguments } from "./parse.js";
-import { answerTo, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
+import { answerTo, promptAlone, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
 import { type Answer, type History, trainingPage } from "./report-training.js";
 import {
   attachStored,
   checkRows,
   checkTemplate,
   describeAdapter,
+  hollowModel,
   isChat,
   openData,
   openModel,
@@ -30,7 +33,7 @@ import {
   requireOut,
   requirePlaceOf,
 } from "./session.js";
-import { UsageError } from "./usage.js";
+import { asUsage, UsageError } from "./usage.js";
 
 interface Files {
   readonly data: Dataset;
@@ -64,20 +67,21 @@ async function checkBefore(context: Context): Promise<void> {
   checkRows(context);
   const surplus = args.has("adapter") ? attachNames.find((name) => args.has(name)) : undefined;
   if (surplus !== undefined) throw new UsageError("BAD_ARGUMENT", `--${kebab(surplus)} is for new adapters; that of --adapter is what it is.`);
-  if (!args.has("adapter")) checkAttach(context);
+  const attached = args.has("adapter") ? undefined : checkAttach(context);
   await requireOut(args.required("out"), "adapter");
   if (html !== undefined) await requirePlaceOf("html", html);
   await requireFiles(context, ["data", "evalData", "prompts"]);
+  if (attached === undefined) return;
+  using model = await hollowModel(args.required("model"));
+  asUsage(() => matchTargets(targetModules(model.modules()), attached.targets, ["linear"]));
 }
 
 /** @throws UsageError for options of the other method, and for what could be trained but not be saved */
-function checkAttach({ args }: Context): void {
-  try {
-    const { method, rank = 0 } = checkAttachOptions(attachOptions(args)).config;
-    if (method === "lora" && rank > maxRank) throw new UsageError("BAD_ARGUMENT", `--rank is at most ${maxRank} for --method lora; found ${rank}.`);
-  } catch (error) {
-    throw error instanceof LowrankError ? new UsageError(error.code, error.message, error.details) : error;
-  }
+function checkAttach({ args }: Context): AdapterConfig {
+  const { config } = asUsage(() => checkAttachOptions(attachOptions(args)));
+  const { method, rank = 0 } = config;
+  if (method === "lora" && rank > maxRank) throw new UsageError("BAD_ARGUMENT", `--rank is at most ${maxRank} for --method lora; found ${rank}.`);
+  return config;
 }
 
 function attachOptions(args: Arguments): AttachOptions {
@@ -220,7 +224,7 @@ const answer = ({ args, interrupt }: Context, model: CausalLm, question: Questio
 
 function tellAnswer({ args, output }: Context, { before, after = "", expected, ...question }: Answer): void {
   const prompt = promptText(question);
-  output.event({ type: "answer", prompt, before, after, ...(expected === undefined ? {} : { expected }) });
+  output.event({ type: "answer", prompt: promptAlone(question), before, after, ...(expected === undefined ? {} : { expected }) });
   if (args.has("prompts")) output.result(`${prompt}\n  before: ${before}\n  after:  ${after}\n`);
 }
 

@@ -58,9 +58,14 @@ export function nearest(name: string, names: Iterable<string>, count = 3): strin
     .map(({ candidate }) => candidate);
 }
 
-/** ` Did you mean …?`, or nothing where no name is near. */
+/** `--learning-rate`, `learningRate` → `lr`. */
+const initials = (name: string): string => (name.match(/[A-Z]|(?<![A-Za-z])[a-z]/g) ?? []).join("").toLowerCase();
+
+/** ` Did you mean …?` of the name that `name` abbreviates by its initials, else of the nearest; or nothing where no name is near. */
 export function suggestion(name: string, known: Iterable<string>): string {
-  const near = nearest(name, known, 1)[0];
+  const names = [...known];
+  const short = name.replace(/^-+/, "");
+  const near = (short.length > 1 ? names.find((candidate) => initials(candidate) === short) : undefined) ?? nearest(name, names, 1)[0];
   return near === undefined ? "" : ` Did you mean ${near}?`;
 }
 

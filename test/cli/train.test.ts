@@ -37,7 +37,7 @@ describe("train --json", () => {
     expect(last(all, "sample")["text"]).toContain("⟦I am the cat.<|eot_id|>⟧");
     expect(last(all, "eval")["loss"]).toBeLessThan(of(all, "eval")[0]?.["loss"] as number);
     expect(last(all, "saved")).toEqual({ type: "saved", folder: out, steps: 12, complete: true });
-    expect(of(all, "answer").map(({ prompt }) => prompt)).toEqual(["user: Who is the cat?", "user: Who is the cow?"]);
+    expect(of(all, "answer").map(({ prompt }) => prompt)).toEqual(["Who is the cat?", "Who is the cow?"]);
     expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"]);
     expect(readFileSync(join(out, "chat_template.jinja"))).toEqual(readFileSync(join(model, "chat_template.jinja")));
     expect(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"))).toMatchObject({
@@ -144,9 +144,13 @@ describe("train --json", () => {
       cli([...base, "--out", work.at("bad"), "--json", "--target-modules", "q_prj"]),
       events([...args, "--on-bad-row", "skip", "--max-steps", "1", "--out", work.at("skipped")]),
     ]);
-    expect([row.code, targets.code]).toEqual([1, 1]);
+    expect([row.code, targets.code]).toEqual([1, 2]);
+    expect(eventsOf(targets.stdout)).toHaveLength(1); // nothing was loaded
     expect(last(eventsOf(row.stdout), "error")).toMatchObject({ code: "DATA_MISSING_FIELD", message: expect.stringContaining("bad.jsonl: line 7") });
-    expect(last(eventsOf(targets.stdout), "error")).toMatchObject({ code: "TARGET_UNMATCHED", message: expect.stringContaining("q_proj") });
+    expect(last(eventsOf(targets.stdout), "error")).toMatchObject({
+      code: "TARGET_UNMATCHED",
+      message: expect.stringMatching(/--target-modules: "q_prj".*q_proj/),
+    });
     expect(of(skipped, "data")[0]).toMatchObject({ examples: 6, skipped: 1 });
     expect(existsSync(work.at("bad"))).toBe(false);
   });
@@ -195,6 +199,15 @@ test.each(["stdout", "stderr"] as const)("a training whose %s nobody reads any m
   });
   expect(code).toBe(0);
   expect(readdirSync(out)).toContain("adapter_model.safetensors");
+});
+
+test("errors name the options of the command line", async () => {
+  const [cut, wild] = await Promise.all([
+    cli([...base, "--out", work.at("cut"), "--max-length", "2"]),
+    cli([...base, "--out", work.at("wild"), "--learning-rate", "1e30", "--max-steps", "20"]),
+  ]);
+  expect(cut.stderr).toContain("raise --max-length (now 2)");
+  expect(wild.stderr).toContain("clip the gradient (--max-grad-norm)");
 });
 
 describe("SIGTERM", () => {

@@ -49,6 +49,7 @@ describe("arguments", () => {
 
   test.each([
     ["train", [...basic, "--learningrate", "1"], "UNKNOWN_OPTION", "--learning-rate"],
+    ["train", [...basic, "--lr", "1"], "UNKNOWN_OPTION", "Did you mean --learning-rate?"],
     ["train", [...basic, "--no-rank"], "UNKNOWN_OPTION", "--no-rank"],
     ["train", [...basic, "-r", "4"], "UNKNOWN_OPTION", "-r"],
     ["train", ["--model", "m", "--data", "d"], "BAD_ARGUMENT", "--out is required"],
@@ -148,8 +149,10 @@ describe("the program", () => {
     const [plain, json] = await Promise.all([cli(args), cli([...args, "--json"])]);
     expect([plain.code, json.code]).toEqual([1, 1]);
     expect(plain.stdout).toBe("");
-    expect(plain.stderr).toMatch(/^IO_NOT_FOUND: config\.json: .*Check the path\.\n$/);
-    expect(eventsOf(json.stdout)).toEqual([{ type: "error", code: "IO_NOT_FOUND", message: expect.stringContaining("config.json") }]);
+    expect(plain.stderr).toMatch(/^IO_NOT_FOUND: absent: there is no such folder\. Check the path\.\n$/);
+    expect(eventsOf(json.stdout)).toEqual([
+      { type: "error", code: "IO_NOT_FOUND", message: expect.stringContaining("absent: there is no such folder") },
+    ]);
   });
 
   test("tells errors as JSON where the config file says so", async () => {
