@@ -302,8 +302,8 @@ const typescript = [
   {
     name: "change before backward unseen",
     file: "lib/autograd/tape.ts",
-    find: "if (this.#tensor.version === this.#version) return;",
-    replace: "if (this.#version >= 0) return;",
+    find: "if (this.#storage.version === this.#version) return this.#view;",
+    replace: "if (this.#version >= 0) return this.#view;",
     tests: ["test/misuse.test.ts"],
   },
   {
