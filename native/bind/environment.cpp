@@ -91,8 +91,6 @@ uint32_t Environment::take_slot() {
   return index;
 }
 
-double Environment::handle_of(uint32_t index) const { return slots_[index].generation * kIndexes + index + 1; }
-
 double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
   // State outlives recordings, and files are read while one is made.
   const bool planned = tracing_ != nullptr && !state && !fresh;
@@ -103,7 +101,7 @@ double Environment::allocate(int64_t bytes, bool state, bool external, bool fres
   Slot& s = slots_[index];
   s.block = block, s.bytes = bytes, s.external = external && !planned, s.planned = planned, s.released = false, s.used = false, s.pins = 0;
   if (s.external) account_external(bytes);
-  return handle_of(index);
+  return s.generation * kIndexes + index + 1;
 }
 
 Environment::Slot* Environment::slot(double handle) {
@@ -324,7 +322,7 @@ const char* Environment::replay(double id, double owner_id) {
   auto& [recording, pinned, used_until] = found->second;
   const Block* arena = arena_of(recording->bytes());
   if (arena == nullptr) return "out of memory";
-  if (used_until > compute_.finished()) compute_.drain();
+  // In another place only after the arena has grown, for which all replays were waited for: none of this recording is under way.
   recording->place(arena->data);
   make_replay_command(compute_.begin(), who, *recording);
   compute_.publish();

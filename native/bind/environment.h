@@ -84,7 +84,6 @@ class Environment final : public BufferTable {
   };
 
   uint32_t take_slot();
-  double handle_of(uint32_t index) const;
   Block* take_block(int64_t bytes, uint64_t finished);
   /// The memory that all recordings share, as commands run in order: at least `bytes`, or null.
   Block* arena_of(int64_t bytes);

@@ -269,31 +269,23 @@ const char* decode(const KernelInfo& info, const BufferTable& buffers, const dou
 
 const std::vector<KernelInfo>& kernel_infos() {
   static const auto* infos = new std::vector<KernelInfo> {
-#define K(name, ...)                                      \
+#define ROW(name, scratch, parameters)                    \
   {#name,                                                 \
-   #__VA_ARGS__,                                          \
-   parameter_types(#__VA_ARGS__),                         \
+   parameters,                                            \
+   parameter_types(parameters),                           \
    ArgsOf<decltype(&KernelTable::name)>::numbers,         \
    sizeof(typename Bound<&KernelTable::name>::Arguments), \
    Bound<&KernelTable::name>::fill,                       \
-   Bound<&KernelTable::name>::no_scratch,                 \
+   scratch,                                               \
    Bound<&KernelTable::name>::run,                        \
    Bound<&KernelTable::name>::flops,                      \
    Bound<&KernelTable::name>::visit},
-#define S(name, ...)                                             \
-  {#name,                                                        \
-   #__VA_ARGS__,                                                 \
-   parameter_types(#__VA_ARGS__),                                \
-   ArgsOf<decltype(&KernelTable::name)>::numbers,                \
-   sizeof(typename Bound<&KernelTable::name>::Arguments),        \
-   Bound<&KernelTable::name>::fill,                              \
-   scratch_of<&KernelTable::name, &KernelTable::name##_scratch>, \
-   Bound<&KernelTable::name>::run,                               \
-   Bound<&KernelTable::name>::flops,                             \
-   Bound<&KernelTable::name>::visit},
+#define K(name, ...) ROW(name, Bound<&KernelTable::name>::no_scratch, #__VA_ARGS__)
+#define S(name, ...) ROW(name, (scratch_of<&KernelTable::name, &KernelTable::name##_scratch>), #__VA_ARGS__)
 #include "kernels/kernels.def"
 #undef K
 #undef S
+#undef ROW
   };
   return *infos;
 }
