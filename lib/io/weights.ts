@@ -2,8 +2,8 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileError, LowrankError, nearest, quoted } from "../native/errors.js";
-import { ioError, openInput, readSmallFile, throwIfAborted } from "./file.js";
-import { resolveInside } from "./inside.js";
+import { ioError, openInput, throwIfAborted } from "./file.js";
+import { readInside, resolveInside } from "./inside.js";
 import { type OpenOptions, openSource, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
 import { indexLimits, parseShardIndex, type ShardIndex } from "./shard-index.js";
 
@@ -71,8 +71,7 @@ export class Weights {
 
 async function openSharded(folder: string, options: WeightOptions): Promise<Weights> {
   const indexPath = join(folder, indexFileName);
-  const real = await resolveInside(folder, indexFileName, options);
-  const index = parseShardIndex(await readSmallFile(real, indexLimits.bytes, "INDEX_BAD_JSON", { followLink: false, shownAs: indexPath }), indexPath);
+  const index = parseShardIndex(await readInside(folder, indexFileName, indexLimits.bytes, "INDEX_BAD_JSON", options), indexPath);
   await demandShards(folder, indexPath, index);
   const files: SafetensorsFile[] = [];
   try {

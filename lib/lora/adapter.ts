@@ -65,7 +65,6 @@ export class Adapter {
   #attached = true;
   #disposed = false;
   #merges: readonly Merge[] | undefined;
-  #version = 0;
 
   /** @internal */
   constructor({ module, name, config, ledger, layers, seed, warnings }: AdapterPlan) {
@@ -107,11 +106,6 @@ export class Adapter {
   /** Paths of the adapted modules. */
   get targets(): readonly string[] {
     return this.layers.map(({ path }) => path);
-  }
-
-  /** Counts attach, enable, disable, merge, unmerge and detach: whatever changes which commands a forward pass runs. */
-  get version(): number {
-    return this.#version;
   }
 
   get attached(): boolean {
@@ -245,7 +239,6 @@ export class Adapter {
 
   #show(branches: boolean): void {
     for (const { branch } of this.layers) branch.enabled = branches;
-    this.#version++;
     structureChanged();
   }
 
@@ -253,7 +246,6 @@ export class Adapter {
     for (const { linear, branch } of this.layers) linear.branches.splice(linear.branches.indexOf(branch), 1);
     unfreeze(this.#frozen);
     this.#attached = false;
-    this.#version++;
     structureChanged();
   }
 

@@ -1,8 +1,8 @@
 /** @file The files of an adapter: opened, and read as far as no module is needed. */
 import { join } from "node:path";
-import { openInput, readSmallFile } from "../io/file.js";
+import { openInput } from "../io/file.js";
 import { inFolderOf } from "../io/folder.js";
-import { resolveInside } from "../io/inside.js";
+import { readIfInside, readInside, resolveInside } from "../io/inside.js";
 import { openSource, parseSafetensors, type SafetensorsFile } from "../io/safetensors.js";
 import { maxTemplateBytes, templateFile, templateText } from "../io/template-text.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
@@ -66,9 +66,9 @@ export async function openAdapter(source: string | Uint8Array, signal?: AbortSig
 
 async function openFolder(folder: string, signal: AbortSignal | undefined): Promise<OpenAdapter> {
   const configName = join(folder, configFile);
-  const configPath = await inFolderOf("adapter", folder, () => resolveInside(folder, configFile));
-  const stored = storedConfig(await readSmallFile(configPath, undefined, undefined, { followLink: false, shownAs: configName }), configName);
-  const chatTemplate = await readTemplate(folder);
+  const stored = storedConfig(await inFolderOf("adapter", folder, () => readInside(folder, configFile)), configName);
+  const template = await readIfInside(folder, templateFile, maxTemplateBytes, "TEMPLATE_TOO_LARGE");
+  const chatTemplate = template && templateText(template, join(folder, templateFile));
   const shownAs = join(folder, weightsFile);
   try {
     const path = await resolveInside(folder, weightsFile);
@@ -87,19 +87,6 @@ function storedConfig(bytes: Uint8Array, name: string): StoredLora | StoredSigma
   const type = fields.node("peft_type");
   if (type?.kind === "string" && type.value === sigmaType) return { method: "sigma", ...sigmaConfigOf(fields) };
   return { method: "lora", ...peftConfigOf(fields) };
-}
-
-/** The text of the folder's chat_template.jinja, where there is one. */
-async function readTemplate(folder: string): Promise<string | undefined> {
-  const shownAs = join(folder, templateFile);
-  let bytes: Uint8Array;
-  try {
-    bytes = await readSmallFile(await resolveInside(folder, templateFile), maxTemplateBytes, "TEMPLATE_TOO_LARGE", { followLink: false, shownAs });
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
-    throw error;
-  }
-  return templateText(bytes, shownAs);
 }
 
 const pickleFile = "adapter_model.bin";

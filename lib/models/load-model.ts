@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import type { Parameter } from "../autograd/parameter.js";
 import { readSmallFile, throwIfAborted } from "../io/file.js";
 import { inFolderOf } from "../io/folder.js";
-import { resolveInside } from "../io/inside.js";
+import { readIfInside } from "../io/inside.js";
 import { readInto, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
 import { checkNames, fileError, LowrankError, nearest, quoted } from "../native/errors.js";
@@ -68,11 +68,8 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
 async function readBeside(folder: string, config: ModelConfig, allowSymlinks = false): Promise<CausalLmOptions> {
   const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder, { allowSymlinks }));
   const path = join(folder, "generation_config.json");
-  const generation = await unlessAbsent("IO_NOT_FOUND", async () => {
-    const file = await resolveInside(folder, basename(path), { allowSymlinks });
-    return parseGenerationConfig(await readSmallFile(file, configLimit, undefined, { shownAs: path }), path, config.vocabSize);
-  });
-  return { tokenizer, ...(generation === undefined ? {} : { generation }) };
+  const generation = await readIfInside(folder, basename(path), configLimit, undefined, { allowSymlinks });
+  return { tokenizer, ...(generation === undefined ? {} : { generation: parseGenerationConfig(generation, path, config.vocabSize) }) };
 }
 
 export async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise<T>): Promise<T | undefined> {

@@ -17,8 +17,12 @@ export type Known<S extends Shape> = { -readonly [I in keyof S]: number extends 
 /** The shape as it is when the code runs: names have become numbers. */
 export type Sizes<S extends Shape> = { readonly [I in keyof S]: S[I] extends number ? S[I] : number };
 
-/** Number of elements; 1 for []. */
-export const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+/** Number of elements, of the first `axes` axes only where that is given; 1 for none. */
+export function elementsOf(shape: readonly number[], axes = shape.length): number {
+  let elements = 1;
+  for (let i = 0; i < axes; i++) elements *= shape[i] as number;
+  return elements;
+}
 
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((size, i) => size === b[i]);
 

@@ -54,7 +54,7 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
     this.dtype = dtype;
     this.dtypeCode = dtypes[dtype as DType].code;
     this.cols = shape.length === 0 ? 1 : (shape[shape.length - 1] as number);
-    this.rows = rowsOf(shape);
+    this.rows = elementsOf(shape, shape.length - 1);
     this.offset = layout?.offset ?? 0;
     this.ld = layout?.ld ?? this.cols;
     dropped.register(this, storage, this);
@@ -132,13 +132,6 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   toString(): string {
     return `Tensor ${shapeText(this.shape)} ${this.dtype}`;
   }
-}
-
-/** The elements of the leading axes. */
-function rowsOf(shape: readonly number[]): number {
-  let rows = 1;
-  for (let i = 0; i < shape.length - 1; i++) rows *= shape[i] as number;
-  return rows;
 }
 
 function fitsDim(dim: number | string, size: number, named: Map<string, number>): boolean {

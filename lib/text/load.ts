@@ -1,8 +1,7 @@
 /** @file Opens the tokenizer of a Hugging Face folder. */
 import { join } from "node:path";
-import { readSmallFile } from "../io/file.js";
 import { foreignType } from "../io/foreign-types.js";
-import { resolveInside } from "../io/inside.js";
+import { readIfInside } from "../io/inside.js";
 import { withoutByteOrderMark } from "../io/json-scanner.js";
 import { maxTemplateBytes, templateFile } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
@@ -39,8 +38,10 @@ const limits: Readonly<Record<TokenizerFileName, { readonly bytes: number; reado
  */
 export async function loadTokenizer(source: string | TokenizerFiles, { allowSymlinks = false }: LinkOptions = {}): Promise<Tokenizer> {
   const folder = typeof source === "string" ? source : "";
-  const read = (name: TokenizerFileName): Promise<Uint8Array | undefined> =>
-    typeof source === "string" ? readOptional(folder, name, allowSymlinks) : Promise.resolve(given(name, source[name]));
+  const read = async (name: TokenizerFileName): Promise<Uint8Array | undefined> => {
+    const { bytes, code } = limits[name];
+    return typeof source === "string" ? readIfInside(folder, name, bytes, code, { allowSymlinks }) : given(name, source[name]);
+  };
   const main = await read("tokenizer.json");
   if (main === undefined) {
     const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
@@ -69,15 +70,4 @@ function given(name: TokenizerFileName, contents: Uint8Array | string | undefine
   const size = typeof contents === "string" ? Buffer.byteLength(contents) : contents.length;
   if (size > bytes) throw fileError(code, name, `the contents have ${size} bytes, the limit is ${bytes}.`, { expected: bytes, actual: size });
   return typeof contents === "string" ? new TextEncoder().encode(contents) : contents;
-}
-
-async function readOptional(folder: string, name: TokenizerFileName, allowSymlinks: boolean): Promise<Uint8Array | undefined> {
-  const { bytes, code } = limits[name];
-  try {
-    const path = await resolveInside(folder, name, { allowSymlinks });
-    return await readSmallFile(path, bytes, code, { followLink: false, shownAs: join(folder, name) });
-  } catch (error) {
-    if (error instanceof LowrankError && error.code === "IO_NOT_FOUND") return undefined;
-    throw error;
-  }
 }

@@ -11,7 +11,7 @@ import type { LossInputs } from "../models/index.js";
 import { engine } from "../native/engine.js";
 import type { NativeRecording } from "../native/native-module.js";
 import { tensor } from "../tensor/create.js";
-import { outsideScopes, tensorsIn, tidy } from "../tensor/scope.js";
+import { outsideScopes, tidy } from "../tensor/scope.js";
 import type { StepRecord } from "../tensor/step-record.js";
 import { empty, type Tensor } from "../tensor/tensor.js";
 
@@ -46,7 +46,11 @@ export class RecordedLoss<T> {
     tidy(() => {
       const inputs = this.how.inputs(item);
       const weight = tensor(Float32Array.of(count), []);
-      const given = [...tensorsIn(fed(inputs)), weight];
+      const given = [weight];
+      replaced(inputs, (x) => {
+        given.push(x);
+        return x;
+      });
       const key = [structureVersion(), this.how.key(), ...given.map(({ shape }) => shape.join("×"))].join(" ");
       const kept = this.#take(key) ?? this.#record(record, inputs, weight);
       this.#kept.set(key, kept);
@@ -76,20 +80,14 @@ export class RecordedLoss<T> {
 
   #record(record: StepRecord, like: LossInputs, weight: Tensor): Kept {
     const made: Tensor[] = [];
-    const own = <D extends Tensor>(x: D): D => {
-      made.push(outsideScopes(() => empty(x.shape, x.dtype)));
-      return made[made.length - 1] as D;
+    const own = (x: Tensor): Tensor => {
+      const copy = outsideScopes(() => empty(x.shape, x.dtype));
+      made.push(copy);
+      return copy;
     };
     try {
-      const { tokens, positions, spans, labels } = fed(like);
-      const inputs: LossInputs = {
-        ...like,
-        tokens: own(tokens),
-        positions: own(positions),
-        spans: new Map([...spans].map(([window, span]) => [window, own(span)])),
-        labels: own(labels),
-      };
       const total = own(weight);
+      const inputs = replaced(like, own);
       const recording = engine().record(() => {
         const loss = withRecord(record, () =>
           valueAndGrad(() => mul(this.how.loss(inputs), total as Tensor<[], "f32">), { parameters: this.wanted }),
@@ -105,8 +103,14 @@ export class RecordedLoss<T> {
   }
 }
 
-/** The inputs that differ from batch to batch. The table of angles does not: rows of one length have the same. */
-const fed = ({ tokens, positions, spans, labels }: LossInputs) => ({ tokens, positions, spans, labels });
+/** The inputs with every tensor replaced that differs from batch to batch. The table of angles does not: rows of one length have the same. */
+const replaced = (inputs: LossInputs, by: (x: Tensor) => Tensor): LossInputs => ({
+  ...inputs,
+  tokens: by(inputs.tokens),
+  positions: by(inputs.positions),
+  spans: new Map([...inputs.spans].map(([window, spans]) => [window, by(spans)])),
+  labels: by(inputs.labels),
+});
 
 function forget({ recording, inputs }: Kept): void {
   engine().forgetRecording(recording.id);

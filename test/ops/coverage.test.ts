@@ -31,6 +31,15 @@ describe("every op", () => {
     }
   });
 
+  it("whose output is made again keeps all of its inputs, and its output is f32", () => {
+    const remade = registry.filter(({ remake }) => remake);
+    expect(remade.map(({ name }) => name)).toEqual(["rmsNorm", "swiglu"]);
+    for (const { parsed, keeps, output } of remade) {
+      expect(keeps).toEqual(expect.arrayContaining(parsed.inputs.map(({ name }) => name)));
+      expect(output ?? "f32").toBe("f32");
+    }
+  });
+
   it("with the rule of FlashAttention has a plain implementation to compare with", () => {
     const flash = registry.filter(({ tolerance }) => tolerance === "flash").map(({ name }) => name);
     expect(Object.keys(plainOps).sort()).toEqual(flash.sort());
