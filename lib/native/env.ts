@@ -1,7 +1,7 @@
 /**
  * @file The environment variables that lowrank's TypeScript reads; `docs/env.md` describes those of its own. Nothing else in lib/ reads
- * `process.env`, except NO_COLOR where rows are coloured (lib/text/dataset-sample.ts). Native code reads for itself LOWRANK_NUM_THREADS
- * (native/core/thread_count.cpp), LOWRANK_DEBUG and LOWRANK_CHECK (native/kernels/command.cpp).
+ * `process.env`. Native code reads for itself LOWRANK_NUM_THREADS (native/core/thread_count.cpp), LOWRANK_DEBUG and LOWRANK_CHECK
+ * (native/kernels/command.cpp).
  */
 import { LowrankError, quoted } from "./errors.js";
 
@@ -20,7 +20,7 @@ export const requestedThreads = (): number | undefined => positive("LOWRANK_NUM_
 function positive(name: string, expected: string): number | undefined {
   const text = process.env[name] ?? "";
   if (text === "") return undefined;
-  const value = /^[0-9]/.test(text) ? Number(text) : Number.NaN;
+  const value = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(value) && value > 0) return value;
   throw new LowrankError("BAD_ARGUMENT", `${name}=${quoted(text)}: the environment variable is ${expected}. Correct it, or leave it out.`, {
     expected,

@@ -13,11 +13,6 @@ interface Run {
   readonly trained: boolean;
 }
 
-/** Does `sample` print colours when nothing is said? */
-export function terminalHasColor(): boolean {
-  return process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "";
-}
-
 /** `title`, the counts, and the text of an example with its marks. */
 export function sampleText(title: string, example: PlacedExample, tokenizer: Tokenizer, color: boolean): string {
   const { labels, tokens } = example;

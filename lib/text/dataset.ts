@@ -3,11 +3,12 @@
  * tokenized when it is asked for.
  */
 
+import { wantsColor } from "../native/env.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { fileError, LowrankError } from "../native/errors.js";
 import { checkReadOptions, type ReadOptions } from "./dataset-options.js";
 import { Packing } from "./dataset-packing.js";
-import { type SampleOptions, sampleText, terminalHasColor } from "./dataset-sample.js";
+import { type SampleOptions, sampleText } from "./dataset-sample.js";
 import { Slices, Work } from "./dataset-slices.js";
 import { ignoredLabel, type PlacedExample, placeExample } from "./example.js";
 import { JsonlFile, RowError } from "./jsonl-file.js";
@@ -185,7 +186,7 @@ class FileDataset implements Dataset {
   }
 
   private async sampled(i: number, options: SampleOptions): Promise<string> {
-    const { color = terminalHasColor() } = options;
+    const { color = wantsColor(process.stdout) } = options;
     const parts: string[] = [];
     const add = async (row: number, example: PlacedExample): Promise<void> => {
       const title = `row ${i}, line ${await this.file.line(row)}`;
