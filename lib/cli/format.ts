@@ -32,10 +32,6 @@ export function bytesText(bytes: number | undefined, largest: "GB" | "TB" = "TB"
 /** `1 row`, `2 rows`. */
 export const plural = (count: number, noun: string): string => `${countText(count)} ${noun}${count === 1 ? "" : "s"}`;
 
-/** Text from elsewhere as a terminal may get it: control characters, but line ends and tabs, by their numbers. */
-export const terminalText = (text: string): string =>
-  text.replace(/[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (c) => (c === "\n" || c === "\t" ? c : `\\u{${c.charCodeAt(0).toString(16)}}`));
-
 const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
 /** Text for an element or a quoted attribute: nothing in it is read as HTML; control characters become `�`. */

@@ -1,8 +1,8 @@
 /** @file Where the words of a command go: results and JSON events to standard output, everything else to standard error. */
+import { terminalText } from "../text/terminal-text.js";
 import type { ProgressStream } from "../train/index.js";
 import { StatusLine } from "../train/progress.js";
 import type { CliEvent } from "./events.js";
-import { terminalText } from "./format.js";
 
 /** A standard stream whose reader may go away: then nothing more is written to it. */
 export class StandardStream implements ProgressStream {

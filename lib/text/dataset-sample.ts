@@ -1,5 +1,6 @@
 /** @file One example as text in which the trained characters are marked. */
 import { ignoredLabel, type PlacedExample } from "./example.js";
+import { terminalText } from "./terminal-text.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface SampleOptions {
@@ -20,8 +21,8 @@ export function sampleText(title: string, example: PlacedExample, tokenizer: Tok
   const cut = example.starts.length - tokens.length;
   const runs = runsOf(example, tokenizer);
   const [open, close] = color ? ["\x1b[30;42m", "\x1b[0m"] : ["⟦", "⟧"];
-  const text = runs.map((run) => (run.trained ? `${open}${visible(run.text)}${close}` : visible(run.text))).join("");
-  const end = cut === 0 ? "" : `… (${cut} more token${cut === 1 ? "" : "s"} cut off by maxLength)`;
+  const text = runs.map((run) => (run.trained ? `${open}${terminalText(run.text)}${close}` : terminalText(run.text))).join("");
+  const end = cut === 0 ? "" : `… (${cut} more token${cut === 1 ? "" : "s"} cut off at the limit of ${tokens.length} tokens)`;
   return `${title}: ${tokens.length} tokens, ${trained} trained\n${text}${end}`;
 }
 
@@ -46,20 +47,4 @@ function runsOf({ text, tokens, labels, starts, ends }: PlacedExample, tokenizer
   });
   if (starts.length === tokens.length) push(text.slice(at), false);
   return runs;
-}
-
-/** Text from a file as a terminal may get it: control characters, but line ends and tabs, by their numbers. */
-function visible(text: string): string {
-  let shown = "";
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    shown += isControl(code) ? `\\u{${code.toString(16)}}` : character;
-  }
-  return shown;
-}
-
-function isControl(code: number): boolean {
-  if (code < 0x20) return code !== 0x0a && code !== 0x09;
-  if (code >= 0x7f && code < 0xa0) return true;
-  return code === 0x200e || code === 0x200f || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }

@@ -198,7 +198,7 @@ describe("sample", () => {
     const messages = [{ role: "user", content: "Hi" }, { role: "assistant", content: "Yes\u001b[31m\u202e" }]; // biome-ignore format: one line
     const contents = `\n${lines({ messages }, { prompt: "Colour:", completion: " warm" }, { text: "The cat sees the garden." })}`;
     await withData(contents, { tokenizer, maxLength: 5, onBadRow: "skip" }, async (data) => {
-      expect(await data.sample(0)).toContain("cut off by maxLength");
+      expect(await data.sample(0)).toContain("cut off at the limit of 5 tokens");
     });
     await withData(contents, { tokenizer }, async (data) => {
       const { labels } = await data.at(0);
@@ -216,8 +216,9 @@ describe("sample", () => {
     for (const cut of [0, 1, 2]) {
       await withData(lines({ text: "The cat sees the garden." }), { maxLength: whole - cut }, async (data) => {
         const sample = await data.sample(0, { color: false });
-        expect(sample.includes("cut off by maxLength")).toBe(cut > 0);
-        if (cut > 0) expect(sample.endsWith(`… (${cut} more token${cut === 1 ? "" : "s"} cut off by maxLength)`)).toBe(true);
+        const limit = `cut off at the limit of ${whole - cut} tokens`;
+        expect(sample.includes("cut off")).toBe(cut > 0);
+        if (cut > 0) expect(sample.endsWith(`… (${cut} more token${cut === 1 ? "" : "s"} ${limit})`)).toBe(true);
       });
     }
   });
