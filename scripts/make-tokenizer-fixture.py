@@ -228,7 +228,6 @@ def main():
     unigram_bytes = pieces | {"vocab": pieces["vocab"] + [[token, -20.0] for token in BYTE_TOKENS]}
     made = {"BPE": byte_pair, "Unigram": unigram_bytes}
     variants["Unigram with byte fallback"] = ("Unigram", {"byte_fallback": True})
-    words = {"WhitespaceSplit": PRE_TOKENIZERS["WhitespaceSplit"]}
     cases = [
         {"name": name, "model": model, "change": change, "parts": {}, "texts": encoded(made[model] | change)}
         for name, (model, change) in variants.items()

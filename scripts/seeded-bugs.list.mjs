@@ -371,8 +371,8 @@ const recordings = [
   {
     name: "a recording outlives a switched adapter",
     file: "lib/train/recorded.ts",
-    find: "structureVersion(), this.how.key(),",
-    replace: "this.how.key(),",
+    find: "if (this.#version !== structureVersion()) this.dispose();",
+    replace: "",
     tests: recording,
   },
   {

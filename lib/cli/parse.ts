@@ -103,10 +103,6 @@ export function checkGiven({ command, tokens, config }: Given): Arguments | "hel
   return new Arguments(command, positionals[0], values);
 }
 
-/** Both in one. */
-export const readArguments = async (command: CommandSpec, args: readonly string[]): Promise<Arguments | "help"> =>
-  checkGiven(await readGiven(command, args));
-
 /** The options and the other arguments, each option checked. */
 function split(command: CommandSpec, tokens: readonly Token[]): { given: Map<string, OptionValue>; positionals: string[] } {
   const byKebab = new Map(command.options.map((option) => [kebab(option.name), option]));

@@ -88,17 +88,18 @@ export class Engine {
   record(fn: () => void): NativeRecording {
     this.#native.beginRecording();
     this.#recording = true;
-    let recorded = false;
-    let recording: NativeRecording | undefined;
     try {
       fn();
-      recorded = true;
-    } finally {
-      this.#recording = false;
-      recording = this.#native.endRecording();
-      if (!recorded) this.forgetRecording(recording.id);
+    } catch (error) {
+      this.forgetRecording(this.#endRecording().id);
+      throw error;
     }
-    return recording;
+    return this.#endRecording();
+  }
+
+  #endRecording(): NativeRecording {
+    this.#recording = false;
+    return this.#native.endRecording();
   }
 
   /** Queues everything that was recorded. The buffers made inside lie in one arena, which is taken now. */

@@ -35,6 +35,8 @@ const most = 32;
 
 export class RecordedLoss<T> {
   readonly #kept = new Map<string, Kept>();
+  /** Of the structure that was recorded. */
+  #version = structureVersion();
 
   constructor(
     readonly how: RecordableLoss<T>,
@@ -51,7 +53,9 @@ export class RecordedLoss<T> {
         given.push(x);
         return x;
       });
-      const key = [structureVersion(), this.how.key(), ...given.map(({ shape }) => shape.join("×"))].join(" ");
+      if (this.#version !== structureVersion()) this.dispose();
+      this.#version = structureVersion();
+      const key = [this.how.key(), ...given.map(({ shape }) => shape.join("×"))].join(" ");
       const kept = this.#take(key) ?? this.#record(record, inputs, weight);
       this.#kept.set(key, kept);
       kept.inputs.forEach((own, i) => {
