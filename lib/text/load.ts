@@ -5,7 +5,7 @@ import { readIfInside } from "../io/inside.js";
 import { withoutByteOrderMark } from "../io/json-scanner.js";
 import { maxTemplateBytes, templateFile } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
-import { fileError, LowrankError } from "../native/errors.js";
+import { fileError } from "../native/errors.js";
 import { Tokenizer } from "./tokenizer.js";
 import { TokenizerConfig } from "./tokenizer-config.js";
 import { maxTokenizerBytes, readTokenizerJson } from "./tokenizer-json.js";
