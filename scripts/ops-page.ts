@@ -3,7 +3,7 @@ import ts from "typescript";
 import { registry } from "../lib/ops/index.js";
 import type { AnyOp } from "../lib/ops/op.js";
 
-/** The text of docs/ops.md. `overridden` names the kernels that the vectorised backends have of their own; `functions` is lib/functions.ts. */
+/** The text of docs/ops.md. `overridden` names the kernels that the vectorised backends have of their own; `functions` is lib/functions.ts, and what its options extend. */
 export function opsPage(overridden: ReadonlySet<string>, functions: string): string {
   const calls = callsOf(functions);
   return `${[
@@ -68,6 +68,12 @@ function parameterText({ name, type, questionToken, initializer }: ts.ParameterD
   const declared = type !== undefined && ts.isTypeReferenceNode(type) ? options.get(type.typeName.getText()) : undefined;
   if (declared === undefined)
     return (ts.isObjectBindingPattern(name) ? `{ ${name.elements.map((one) => one.name.getText()).join(", ")} }` : name.getText()) + optional;
-  const inherited = declared.heritageClauses === undefined ? [] : ["causal", "window"];
-  return `{ ${[...declared.members.map((one) => one.name?.getText() ?? ""), ...inherited].join(", ")} }${optional}`;
+  return `{ ${namesIn(declared, options).join(", ")} }${optional}`;
+}
+
+/** The names in an object of options, those of what it extends last. */
+function namesIn(declared: ts.InterfaceDeclaration, options: Map<string, ts.InterfaceDeclaration>): string[] {
+  const bases = (declared.heritageClauses ?? []).flatMap(({ types }) => types.map(({ expression }) => expression.getText()));
+  const inherited = bases.flatMap((name) => namesIn(options.get(name) as ts.InterfaceDeclaration, options));
+  return [...declared.members.map((one) => one.name?.getText() ?? ""), ...inherited];
 }

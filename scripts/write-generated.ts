@@ -28,7 +28,7 @@ const overridden = new Set([...read("native/kernels/simd/fill.inl").matchAll(/LO
 const kernels = "lib/native/kernels.ts";
 const generated = new Map([
   [kernels, formatted(kernels, kernelsInterface(read("native/kernels/kernels.def")))],
-  ["docs/ops.md", opsPage(overridden, read("lib/functions.ts"))],
+  ["docs/ops.md", opsPage(overridden, read("lib/functions.ts") + read("lib/tensor/spans.ts"))],
   ["docs/errors.md", errorsPage(read("lib/native/error-codes.ts"))],
 ]);
 
