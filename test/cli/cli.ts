@@ -10,7 +10,7 @@ import type { Context } from "../../lib/cli/context.js";
 import { Interrupt } from "../../lib/cli/interrupt.js";
 import { commands } from "../../lib/cli/options.js";
 import type { Output } from "../../lib/cli/output.js";
-import { type Arguments, readArguments } from "../../lib/cli/parse.js";
+import { type Arguments, checkGiven, readGiven } from "../../lib/cli/parse.js";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 export const main = path("../../lib/cli/main.ts");
@@ -53,12 +53,17 @@ export async function cli(args: readonly string[], { env = {}, input, onOutput }
   return { code, signal, stdout, stderr };
 }
 
-/** Runs a command in this process. */
-export async function runHere(run: (context: Context) => Promise<void>, [name, ...rest]: readonly string[], output: Output): Promise<void> {
+/** What a command makes of its arguments. */
+export async function read(name: string, args: readonly string[]): Promise<Arguments> {
   const command = commands.find((candidate) => candidate.name === name) as (typeof commands)[number];
+  return checkGiven(await readGiven(command, args)) as Arguments;
+}
+
+/** Runs a command in this process. */
+export async function runHere(run: (context: Context) => Promise<void>, [name = "", ...rest]: readonly string[], output: Output): Promise<void> {
   const interrupt = new Interrupt();
   try {
-    await run({ args: (await readArguments(command, rest)) as Arguments, output, interrupt });
+    await run({ args: await read(name, rest), output, interrupt });
   } finally {
     interrupt.release();
   }

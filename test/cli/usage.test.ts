@@ -3,17 +3,15 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { commandHelp } from "../../lib/cli/help.js";
 import { commands, kebab } from "../../lib/cli/options.js";
-import { type Arguments, readArguments } from "../../lib/cli/parse.js";
 import { UsageError } from "../../lib/cli/usage.js";
-import { cli, eventsOf, model, workFolder } from "./cli.js";
+import { cli, eventsOf, model, read, workFolder } from "./cli.js";
 
 const work = workFolder();
 const command = (name: string) => commands.find((candidate) => candidate.name === name) as (typeof commands)[number];
 const basic = ["--model", "m", "--data", "d", "--out", "o"];
-const read = async (name: string, args: readonly string[]): Promise<Arguments> => (await readArguments(command(name), args)) as Arguments;
 
 async function problemOf(name: string, args: readonly string[]): Promise<{ code: string; message: string }> {
-  const error = await readArguments(command(name), args).then(
+  const error = await read(name, args).then(
     () => undefined,
     (reason: unknown) => reason,
   );
