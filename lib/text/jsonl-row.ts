@@ -21,6 +21,8 @@ const rules: JsonRules = {
 
 type Fields = Readonly<Record<string, unknown>>;
 
+const correctRow = "Correct the row, or remove it.";
+
 /**
  * The row in the bytes of a line. Other fields than those of its form are left out; of several forms the first counts, in the order
  * `messages`, `prompt` and `completion`, `text`.
@@ -125,9 +127,10 @@ function messagesRow(fields: Fields): MessagesRow {
   return { messages, tools };
 }
 
-function checkMessages(messages: unknown): asserts messages is readonly Message[] {
-  if (!Array.isArray(messages) || messages.length === 0) throw badField("messages", "a list of at least one message", messages);
-  messages.forEach(checkMessage);
+/** `advice` is for slips that no better one is known for. */
+function checkMessages(messages: unknown, advice = correctRow): asserts messages is readonly Message[] {
+  if (!Array.isArray(messages) || messages.length === 0) throw badField("messages", "a list of at least one message", messages, advice);
+  messages.forEach((message, k) => checkMessage(message, `messages[${k}]`, advice));
 }
 
 /**
@@ -136,10 +139,10 @@ function checkMessages(messages: unknown): asserts messages is readonly Message[
  */
 export function requireMessages(what: string, messages: unknown): void {
   try {
-    checkMessages(messages);
+    checkMessages(messages, "Correct the messages.");
   } catch (error) {
     if (!(error instanceof RowError)) throw error;
-    throw new LowrankError(error.code, `${what}: ${error.problem.replace(` ${correctRow}`, "")}`, error.details);
+    throw new LowrankError(error.code, `${what}: ${error.problem}`, error.details);
   }
 }
 
@@ -149,13 +152,13 @@ const otherNames = new Map([
   ...["gpt", "bot", "ai", "chatbot", "model"].map((name) => [name, "assistant"] as const),
 ]);
 
-function checkMessage(message: unknown, k: number): void {
-  const place = `messages[${k}]`;
-  if (message === null || typeof message !== "object" || Array.isArray(message)) throw badField(place, "an object with role and content", message);
+function checkMessage(message: unknown, place: string, advice: string): void {
+  if (message === null || typeof message !== "object" || Array.isArray(message))
+    throw badField(place, "an object with role and content", message, advice);
   const fields = message as Fields;
   const role = Object.hasOwn(fields, "role") ? fields["role"] : undefined;
   if (typeof role !== "string") {
-    const hint = Object.hasOwn(fields, "from") ? "Write role and content instead of from and value." : undefined;
+    const hint = Object.hasOwn(fields, "from") ? "Write role and content instead of from and value." : advice;
     throw badField(`${place}.role`, "a string", role, hint);
   }
   checkRole(`${place}.role`, role);
@@ -163,7 +166,7 @@ function checkMessage(message: unknown, k: number): void {
   if (typeof content === "string" || Array.isArray(content)) return;
   const calls = (message as Message)["tool_calls"];
   if ((content === undefined || content === null) && Array.isArray(calls) && calls.length > 0) return;
-  throw badField(`${place}.content`, "a string", content);
+  throw badField(`${place}.content`, "a string", content, advice);
 }
 
 /** Roles that nobody knows are the template's business; what is nearly a known one is a slip that would leave a turn untrained. */
@@ -183,8 +186,6 @@ function refuseInexact(bytes: Buffer): void {
   const name = ["messages", "tools"].find((field) => has(row[field]));
   if (name !== undefined) throw badField(name, "integers of at most 2^53", undefined, "Write larger ones as strings.", "a larger one");
 }
-
-const correctRow = "Correct the row, or remove it.";
 
 function badField(name: string, expected: string, value: unknown, hint = correctRow, actual = kindOf(value)): RowError {
   return new RowError("DATA_BAD_FIELD", `${name} must be ${expected}, found ${actual}. ${hint}`, { field: name, expected, actual, hint });

@@ -19,4 +19,6 @@ it.each<[messages: unknown, code: string, problem: string]>([
   const message = expect.stringContaining(problem);
   expect(() => generate(model, messages as Message[])).toThrow(expect.objectContaining({ code, message }));
   expect(() => generate(model, messages as Message[])).not.toThrow(/row/);
+  const details = expect.objectContaining({ hint: expect.not.stringContaining("row") });
+  expect(() => generate(model, messages as Message[])).toThrow(expect.objectContaining({ details }));
 });
