@@ -4,8 +4,7 @@ import { writeAtomic } from "../io/atomic.js";
 import { targetModules } from "../lora/attach.js";
 import { type Adapter, type AttachOptions, attach } from "../lora/index.js";
 import type { OpenAdapter } from "../lora/open-adapter.js";
-import { type AdapterConfig, checkAttachOptions } from "../lora/options.js";
-import { maxRank } from "../lora/peft-config.js";
+import { checkAttachOptions } from "../lora/options.js";
 import { matchTargets } from "../lora/targets.js";
 import type { CausalLm } from "../models/index.js";
 import { wantsColor } from "../native/env.js";
@@ -67,21 +66,13 @@ async function checkBefore(context: Context): Promise<void> {
   checkRows(context);
   const surplus = args.has("adapter") ? attachNames.find((name) => args.has(name)) : undefined;
   if (surplus !== undefined) throw new UsageError("BAD_ARGUMENT", `--${kebab(surplus)} is for new adapters; that of --adapter is what it is.`);
-  const attached = args.has("adapter") ? undefined : checkAttach(context);
+  const attached = args.has("adapter") ? undefined : asUsage(() => checkAttachOptions(attachOptions(args)));
   await requireOut(args.required("out"), "adapter");
   if (html !== undefined) await requirePlaceOf("html", html);
   await requireFiles(context, ["data", "evalData", "prompts"]);
   if (attached === undefined) return;
   using model = await hollowModel(args.required("model"));
-  asUsage(() => matchTargets(targetModules(model.modules()), attached.targets, ["linear"]));
-}
-
-/** @throws UsageError for options of the other method, and for what could be trained but not be saved */
-function checkAttach({ args }: Context): AdapterConfig {
-  const { config } = asUsage(() => checkAttachOptions(attachOptions(args)));
-  const { method, rank = 0 } = config;
-  if (method === "lora" && rank > maxRank) throw new UsageError("BAD_ARGUMENT", `--rank is at most ${maxRank} for --method lora; found ${rank}.`);
-  return config;
+  asUsage(() => matchTargets(targetModules(model.modules()), attached.config.targets, ["linear"]));
 }
 
 function attachOptions(args: Arguments): AttachOptions {

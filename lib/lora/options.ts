@@ -2,7 +2,7 @@
 import { checkNames, LowrankError, quoted } from "../native/errors.js";
 import { defaultRank, lora } from "./lora.js";
 import type { Method, MethodName } from "./method.js";
-import type { PeftConfig } from "./peft-config.js";
+import { maxRank, type PeftConfig } from "./peft-config.js";
 import { sigma } from "./sigma.js";
 import type { TargetOptions } from "./targets.js";
 import type { ValuePatterns } from "./value-patterns.js";
@@ -11,7 +11,7 @@ import type { ValuePatterns } from "./value-patterns.js";
 export interface AttachOptions extends Omit<TargetOptions, "modulesToSave"> {
   /** "lora" (default), or "sigma": only the singular values of each weight are trained. */
   readonly method?: MethodName;
-  /** lora: default 8. sigma: so many of the largest singular values (in smaller layers all); default all. */
+  /** lora: at most 1024, default 8. sigma: so many of the largest singular values (in smaller layers all); default all. */
   readonly rank?: number;
   /** lora: the product is scaled by alpha / rank; default 8. */
   readonly alpha?: number;
@@ -64,7 +64,11 @@ export function checkAttachOptions(options: AttachOptions): { readonly config: A
   const { method = "lora", rank, alpha, dropout, useRslora, seed = 0, bias = "none" } = options;
   if (!Object.hasOwn(methods, method)) throw bad("method", method, Object.keys(methods).map(quoted).join(" or "));
   checkOptionNames(options, method);
-  checkNumber("rank", rank, (value) => Number.isSafeInteger(value) && value >= 1, "an integer from 1 on");
+  // Configurations of LoRA with larger ranks are not read, so none is written.
+  const most = method === "lora" ? maxRank : undefined;
+  const isRank = (value: number): boolean => Number.isSafeInteger(value) && value >= 1 && value <= (most ?? value);
+  const range = most === undefined ? "from 1 on" : `from 1 to ${most}`;
+  checkNumber("rank", rank, isRank, `an integer ${range}`);
   checkNumber("alpha", alpha, isAlpha, "a finite number from 0 on");
   checkNumber("dropout", dropout, (value) => value >= 0 && value < 1, "a number from 0 to less than 1");
   checkNumber("seed", seed, (value) => Number.isSafeInteger(value) && value >= 0, "an integer from 0 on");
@@ -82,7 +86,7 @@ export function checkAttachOptions(options: AttachOptions): { readonly config: A
       alpha: alpha ?? 8,
       dropout: dropout ?? 0,
       useRslora: useRslora ?? false,
-      rankPattern: checkPatterns("rankPattern", options.rankPattern, (value) => Number.isSafeInteger(value) && value >= 1, "integers from 1 on"),
+      rankPattern: checkPatterns("rankPattern", options.rankPattern, isRank, `integers ${range}`),
       alphaPattern: checkPatterns("alphaPattern", options.alphaPattern, isAlpha, "finite numbers from 0 on"),
       targets: targetsOf(options),
       peft: { baseModelNameOrPath: options.baseModelName ?? null, taskType: options.taskType ?? null },

@@ -149,6 +149,8 @@ describe("attach refuses", () => {
     ["no targets", {}, "BAD_ARGUMENT", /targetModules/],
     ["rank 0", { targetModules: ["up"], rank: 0 }, "BAD_ARGUMENT", /rank/],
     ["rank 2.5", { targetModules: ["up"], rank: 2.5 }, "BAD_ARGUMENT", /rank/],
+    ["a rank that could not be saved", { targetModules: ["up"], rank: 1025 }, "BAD_ARGUMENT", /rank is 1025; expected an integer from 1 to 1024/],
+    ["a rank in a pattern that could not be saved", { targetModules: ["up"], rankPattern: { up: 1025 } }, "BAD_ARGUMENT", /rankPattern.* 1 to 1024/],
     ["a rank as text", { targetModules: ["up"], rank: "4" }, "BAD_ARGUMENT", /rank/],
     ["alpha NaN", { targetModules: ["up"], alpha: Number.NaN }, "BAD_ARGUMENT", /alpha/],
     ["dropout 1", { targetModules: ["up"], dropout: 1 }, "BAD_ARGUMENT", /dropout/],
