@@ -1,8 +1,8 @@
 /** @file What an adapter's folder says about it: its configuration and the header of its tensors. */
-import { createHash } from "node:crypto";
 import { loraScale } from "../lora/lora.js";
 import { type OpenAdapter, openAdapter } from "../lora/open-adapter.js";
 import { elementsOf } from "../tensor/shape.js";
+import { ChatTemplate } from "../text/index.js";
 import { bytesText, countText, numberText, plural } from "./format.js";
 
 export interface InspectedAdapter {
@@ -48,7 +48,7 @@ export async function inspectAdapter(folder: string): Promise<InspectedAdapter> 
     parameters: infos.reduce((sum, { shape }) => sum + elementsOf(shape), 0),
     dtypes: [...new Set(infos.map(({ dtype }) => dtype))],
     bytes: open.bytes,
-    templateHash: chatTemplate === undefined ? null : createHash("sha256").update(chatTemplate).digest("hex"),
+    templateHash: chatTemplate === undefined ? null : new ChatTemplate(chatTemplate, folder).hash,
     warnings: [
       ...configured.warnings,
       ...file.warnings,

@@ -55,8 +55,7 @@ export async function openAdapter(source: string | Uint8Array, signal?: AbortSig
     throw new LowrankError("BAD_ARGUMENT", `loadAdapter: expected a folder or the bytes of a file, found ${typeof source}.`);
   const file = parseSafetensors(source, "adapter");
   const text = file.metadata.get(configKey);
-  const template = file.metadata.get(templateKey);
-  const chatTemplate = template === undefined ? undefined : templateText(new TextEncoder().encode(template), "adapter");
+  const chatTemplate = file.metadata.get(templateKey);
   const configName = `adapter: metadata ${quoted(configKey)}`;
   if (text !== undefined)
     return new OpenAdapter(storedConfig(new TextEncoder().encode(text), configName), configName, file, source.length, chatTemplate);

@@ -9,19 +9,20 @@ export function promptTokenizer(
   adapters: readonly AttachedAdapter[],
   onWarning: (message: string) => void,
 ): Pick<Tokenizer, "applyChatTemplate"> {
-  const [first, ...others] = adapters.filter(({ chatTemplate }) => chatTemplate !== undefined);
+  const [first, ...others] = adapters.flatMap(({ name, chatTemplate }) =>
+    chatTemplate === undefined ? [] : [{ name, template: new ChatTemplate(chatTemplate, `chat_template.jinja of the adapter ${quoted(name)}`) }],
+  );
   if (first === undefined) return tokenizer;
-  const template = new ChatTemplate(first.chatTemplate as string, `chat_template.jinja of the adapter ${quoted(first.name)}`);
-  const other = others.find(({ chatTemplate }) => chatTemplate !== first.chatTemplate);
+  const { template } = first;
+  const other = others.find((one) => one.template.text !== template.text);
   if (other !== undefined) {
-    const { hash } = new ChatTemplate(other.chatTemplate as string, "");
     onWarning(
-      `The adapters ${quoted(first.name)} and ${quoted(other.name)} were trained with different chat templates (SHA-256 ${template.hash} and ${hash}). ` +
+      `The adapters ${quoted(first.name)} and ${quoted(other.name)} were trained with different chat templates (SHA-256 ${template.hash} and ${other.template.hash}). ` +
         `The prompt is rendered with that of ${quoted(first.name)}.`,
     );
   }
   const own = tokenizer.chatTemplates.get("default");
-  if (own !== undefined && own.hash !== template.hash) {
+  if (own !== undefined && own.text !== template.text) {
     onWarning(
       `The adapter ${quoted(first.name)} was trained with another chat template (SHA-256 ${template.hash}) than the model's (SHA-256 ${own.hash}). ` +
         "The prompt is rendered with the adapter's.",

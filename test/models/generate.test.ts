@@ -260,6 +260,8 @@ describe("with the golden model", () => {
       const { warnings } = await reply({});
       expect(warnings).toHaveLength(2);
       expect(warnings[0]).toMatch(/"first" and "second"/);
+      second.chatTemplate = `\ufeff${strange}`;
+      expect((await reply({})).warnings).toHaveLength(1);
       first.dispose();
       second.dispose();
     });
