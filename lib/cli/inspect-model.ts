@@ -1,12 +1,9 @@
 /** @file What a model's folder says about it: config.json, the headers of its weights, its tokenizer. */
-import { join } from "node:path";
-import { readSmallFile } from "../io/file.js";
-import { inFolderOf } from "../io/folder.js";
 import { openWeights, type Weights } from "../io/weights.js";
 import { targetModules } from "../lora/attach.js";
 import { matchTargets, type TargetOptions } from "../lora/targets.js";
-import { CausalLm, type ModelConfig, parseModelConfig } from "../models/index.js";
-import { unlessAbsent } from "../models/load-model.js";
+import { CausalLm, type ModelConfig } from "../models/index.js";
+import { readModelConfig, unlessAbsent } from "../models/load-model.js";
 import type { Linear } from "../nn/index.js";
 import { memory } from "../tensor/device.js";
 import { elementsOf } from "../tensor/shape.js";
@@ -36,8 +33,7 @@ type Part = "embedding" | "attention" | "feedForward" | "norms" | "head";
  * @throws LowrankError CONFIG_…, MODEL_…, IO_…, ST_…, SHARD_…, TOKENIZER_…, TARGET_…; what does not keep the model from being read is a warning
  */
 export async function inspectModel(folder: string, args: Arguments): Promise<InspectedModel> {
-  const path = join(folder, "config.json");
-  const { raw: _, warnings, ...config } = parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path)), path);
+  const { raw: _, warnings, ...config } = await readModelConfig(folder);
   await using weights = await openWeights(folder);
   const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
   // Modules without values: nothing is allocated.

@@ -2,13 +2,13 @@
 import { constants } from "node:fs";
 import { access, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { attempt, readSmallFile } from "../io/file.js";
-import { inFolderOf } from "../io/folder.js";
+import { attempt } from "../io/file.js";
 import { configFile } from "../lora/adapter-files.js";
 import type { Adapter } from "../lora/index.js";
 import { attachOpened } from "../lora/load-adapter.js";
 import { type OpenAdapter, openAdapter } from "../lora/open-adapter.js";
-import { CausalLm, loadModel, parseModelConfig } from "../models/index.js";
+import { CausalLm, loadModel } from "../models/index.js";
+import { readModelConfig } from "../models/load-model.js";
 import { fileError, quoted } from "../native/errors.js";
 import { memory } from "../tensor/device.js";
 import { elementsOf } from "../tensor/shape.js";
@@ -44,8 +44,7 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
 
 /** The modules of a model without values: LoRA needs none to be attached. (Σ belongs to the singular vectors of the weights.) */
 export async function hollowModel(folder: string): Promise<CausalLm> {
-  const path = join(folder, "config.json");
-  return new CausalLm(parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path)), path));
+  return new CausalLm(await readModelConfig(folder));
 }
 
 /** Opens the files of --adapter, if one is named: before the model is loaded. */

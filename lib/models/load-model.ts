@@ -44,9 +44,8 @@ const configLimit = 1_000_000;
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
   checkOptions(options);
   const { signal, allowSymlinks } = options;
-  const configPath = join(folder, "config.json");
-  throwIfAborted(signal, configPath);
-  const config = parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(configPath, configLimit)), configPath);
+  throwIfAborted(signal, join(folder, "config.json"));
+  const config = await readModelConfig(folder);
   const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
   const beside = await readBeside(folder, config, allowSymlinks);
   const weights = await openWeights(folder, shared);
@@ -64,6 +63,12 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   }
 }
 
+/** What config.json says. @throws LowrankError CONFIG_…, MODEL_…, IO_… */
+export async function readModelConfig(folder: string): Promise<ModelConfig> {
+  const path = join(folder, "config.json");
+  return parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path, configLimit)), path);
+}
+
 /** The files that only text needs, where they exist. */
 async function readBeside(folder: string, config: ModelConfig, allowSymlinks = false): Promise<CausalLmOptions> {
   const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder, { allowSymlinks }));
@@ -72,6 +77,7 @@ async function readBeside(folder: string, config: ModelConfig, allowSymlinks = f
   return { tokenizer, ...(generation === undefined ? {} : { generation: parseGenerationConfig(generation, path, config.vocabSize) }) };
 }
 
+/** What `read` gives, or undefined where it throws the code `absent`. */
 export async function unlessAbsent<T>(absent: LowrankError["code"], read: () => Promise<T>): Promise<T | undefined> {
   try {
     return await read();
