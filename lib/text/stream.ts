@@ -8,7 +8,7 @@ export interface TextStreamOptions {
 
 /** Turns generated tokens into text piece by piece; made by {@link createTextStream}. */
 export interface TextStream {
-  /** Takes the next token; gives the text that can be shown now, "" while a character is not complete. */
+  /** Takes the next token; gives the text that can be shown now, "" while a character is not complete. @throws LowrankError BAD_ARGUMENT */
   push(id: number): string;
   /** The rest: characters that were never completed, as U+FFFD. The stream can be used again from the start. */
   end(): string;
@@ -38,7 +38,7 @@ export function createTextStream(tokenizer: Tokenizer, options: TextStreamOption
 
   return {
     push(id) {
-      if (tokenizer.token(id) === undefined || (decoding.skipSpecialTokens && tokenizer.isSpecial(id))) return "";
+      if (!tokenizer.shows(id, decoding)) return "";
       waiting.push(id);
       return tokenizer.endsInsideCharacter([...shown, ...waiting], decoding) ? "" : take();
     },

@@ -117,7 +117,7 @@ export class Tokenizer {
    * has tokens) stand for nothing. @throws LowrankError BAD_ARGUMENT when an id is not a non-negative integer
    */
   decode(ids: readonly number[], options: DecodeOptions = {}): string {
-    const tokens = this.tokensOf(ids, options.skipSpecialTokens ?? false);
+    const tokens = this.tokensOf(ids, options);
     return this.decoder === undefined ? tokens.join(" ") : this.decoder.decode(tokens).join("");
   }
 
@@ -131,9 +131,16 @@ export class Tokenizer {
     return this.specialIds.has(id);
   }
 
+  /** True for a token that exists and that `decode` does not leave out. @throws LowrankError BAD_ARGUMENT as {@link decode} */
+  shows(id: number, { skipSpecialTokens = false }: DecodeOptions = {}): boolean {
+    if (!Number.isSafeInteger(id) || id < 0)
+      throw new LowrankError("BAD_ARGUMENT", `decode: ${String(id)} is not a token id; expected integers from 0.`, { actual: id });
+    return this.tokens[id] !== undefined && !(skipSpecialTokens && this.specialIds.has(id));
+  }
+
   /** True while the text of these tokens ends inside a character. */
   endsInsideCharacter(ids: readonly number[], options: DecodeOptions = {}): boolean {
-    return this.decoder?.endsInside(this.tokensOf(ids, options.skipSpecialTokens ?? false)) ?? false;
+    return this.decoder?.endsInside(this.tokensOf(ids, options)) ?? false;
   }
 
   /**
@@ -144,15 +151,8 @@ export class Tokenizer {
     return renderChat(this.chatTemplates, this.roles, messages, options);
   }
 
-  private tokensOf(ids: readonly number[], skipSpecial: boolean): string[] {
-    const tokens: string[] = [];
-    for (const id of ids) {
-      if (!Number.isSafeInteger(id) || id < 0)
-        throw new LowrankError("BAD_ARGUMENT", `decode: ${String(id)} is not a token id; expected integers from 0.`, { actual: id });
-      const token = this.tokens[id];
-      if (token !== undefined && !(skipSpecial && this.specialIds.has(id))) tokens.push(token);
-    }
-    return tokens;
+  private tokensOf(ids: readonly number[], options: DecodeOptions): string[] {
+    return ids.filter((id) => this.shows(id, options)).map((id) => this.tokens[id] as string);
   }
 
   /** @throws LowrankError BAD_ARGUMENT */

@@ -125,6 +125,16 @@ describe("Tokenizer", () => {
   });
 });
 
+it("what is no token id is refused by a stream as by decode, and leaves nothing in it", async () => {
+  const tokenizer = await loadTokenizer(folder("gpt2-style"));
+  for (const id of [-1, 1.5, Number.NaN, "1" as unknown as number]) {
+    const stream = createTextStream(tokenizer);
+    expect(() => tokenizer.decode([id])).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    expect(() => stream.push(id)).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    expect(stream.end()).toBe("");
+  }
+});
+
 describe("a stream of byte tokens", () => {
   const byte = (value: number): number => 3 + value;
 
