@@ -13,7 +13,7 @@ export class Interrupt {
     if (this.requested) process.exit(codes[signal]);
     this.code = codes[signal];
     process.stderr.write(this.#gentle ? "\nStopping after this step; once more to quit at once.\n" : "\nStopping; once more to quit at once.\n");
-    if (!this.#gentle) this.#controller.abort(new Error("SIGINT"));
+    if (!this.#gentle) this.#abort();
   };
 
   constructor() {
@@ -36,14 +36,18 @@ export class Interrupt {
 
   /** It fires `signal` again; one that came since {@link beginGentle} does so now. */
   endGentle(): void {
-    if (this.#gentle && this.requested) this.#controller.abort(new Error("SIGINT"));
+    if (this.#gentle && this.requested) this.#abort();
     this.#gentle = false;
   }
 
   /** @throws the reason of the signal, when one came */
   throwIfRequested(): void {
-    if (this.requested) this.#controller.abort(new Error("SIGINT"));
+    if (this.requested) this.#abort();
     this.#controller.signal.throwIfAborted();
+  }
+
+  #abort(): void {
+    this.#controller.abort(new Error("interrupted"));
   }
 
   release(): void {

@@ -36,7 +36,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     await dispatch(args, output, interrupt);
     return interrupt.code ?? (out.isBroken ? 1 : 0);
   } catch (error) {
-    if (interrupt.code !== undefined && isStop(error)) {
+    if (interrupt.code !== undefined && isStop(error, interrupt)) {
       output.note("Interrupted.");
       output.event({ type: "interrupted" });
       return interrupt.code;
@@ -79,8 +79,8 @@ function say(output: Output, type: "help" | "version", text: string): void {
 }
 
 /** What an interrupted command throws. */
-const isStop = (error: unknown): boolean =>
-  error instanceof LowrankError ? error.code === "ABORTED" : error instanceof Error && (error.message === "SIGINT" || error.name === "AbortError");
+const isStop = (error: unknown, { signal }: Interrupt): boolean =>
+  error === signal.reason || (error instanceof LowrankError ? error.code === "ABORTED" : error instanceof Error && error.name === "AbortError");
 
 function report(error: unknown, output: Output): void {
   if (error instanceof LowrankError) {
