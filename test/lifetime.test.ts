@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import {
   add,
   deviceInfo,
+  linear,
   matmul,
   memory,
   ones,
@@ -20,10 +21,32 @@ import {
   valueAndGrad,
   zeros,
 } from "../lib/index.js";
+import { engine } from "../lib/native/engine.js";
 import { answerOf, runChild, startWorker } from "./children/run.js";
 
 const megabyte = 2 ** 20;
 const tensors = (): number => memory().cpu.tensors;
+
+describe("the budget", () => {
+  it("lets free blocks go where a kernel needs scratch memory", async () => {
+    const n = 512;
+    const [x, w] = [ones([n, n]), ones([n, n])];
+    // Free blocks of many sizes, one of which fits the result; none fits the scratch memory.
+    for (const block of Array.from({ length: 40 }, (_, i) => zeros([1000 * (i + 1)]))) block.dispose();
+    zeros([n, n]).dispose();
+    await synchronize();
+    const { budgetBytes, reservedBytes } = memory().cpu;
+    engine().setBudget(reservedBytes + 1000);
+    try {
+      const y = linear(x, w);
+      expect((await y.data())[0]).toBe(n);
+      y.dispose();
+    } finally {
+      engine().setBudget(budgetBytes);
+    }
+    for (const one of [x, w]) one.dispose();
+  });
+});
 
 describe("tidy", () => {
   it("keeps what it returns: tensors in arrays, objects and maps, at any depth", async () => {

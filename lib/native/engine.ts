@@ -197,10 +197,10 @@ export class Engine {
 
   #outOfMemory(bytes: number | undefined, kernel?: string): LowrankError {
     const { bytes: used, reservedBytes, budgetBytes, processBytes, buffers } = this.memory();
-    const what = bytes === undefined ? `the scratch memory of ${kernel}` : `${bytes} bytes`;
+    const what = bytes === undefined ? `The scratch memory of ${kernel} does` : `${bytes} bytes do`;
     return new LowrankError(
       "OUT_OF_MEMORY",
-      `${what} do not fit: ${used} bytes are in ${buffers} tensors here, the process holds ${processBytes} of its budget of ${budgetBytes} bytes. ` +
+      `${what} not fit: ${used} bytes are in ${buffers} tensors here, the process holds ${processBytes} of its budget of ${budgetBytes} bytes. ` +
         "Dispose tensors (tidy, using, dispose), use smaller batches, or raise the budget (LOWRANK_MEMORY_BUDGET).",
       { requestedBytes: bytes, kernel, usedBytes: used, reservedBytes, processBytes, budgetBytes, buffers },
     );

@@ -167,7 +167,7 @@ const char* Environment::submit(uint32_t index, double owner_id) {
   std::byte* scratch = nullptr;
   const int64_t scratch_bytes = info.scratch(active_table(), ThreadPool::shared().threads(), command.args);
   if (scratch_bytes > 0) {
-    Block* block = pool_.take(scratch_bytes);
+    Block* block = take_block(scratch_bytes, UINT64_MAX);
     if (block == nullptr) return "out of memory";
     scratch = block->data;
     pool_.give_back(block, scratch_bytes, compute_.published() + 1);  // later commands come later

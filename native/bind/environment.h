@@ -84,6 +84,7 @@ class Environment final : public BufferTable {
   };
 
   uint32_t take_slot();
+  /// From the pool; where the budget does not allow it, after the pool has given its free blocks back. Null when that does not help.
   Block* take_block(int64_t bytes, uint64_t finished);
   /// The memory that all recordings share, as commands run in order: at least `bytes`, or null.
   Block* arena_of(int64_t bytes);
