@@ -98,6 +98,7 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
   }
 
   dispose(): void {
+    structureChanged();
     this.clearGradient();
     this.#value?.dispose();
   }

@@ -154,6 +154,7 @@ export class CausalLm extends Module {
   /** What `generate` does where its options say nothing. */
   readonly generation: GenerationDefaults;
   readonly #tokenizer: Tokenizer | undefined;
+  #disposed = false;
   #table: { readonly rotation: number; readonly positions: number; readonly tensor: Tensor } | undefined;
 
   /**
@@ -252,6 +253,7 @@ export class CausalLm extends Module {
     super.dispose();
     this.#table?.tensor.dispose();
     this.#table = undefined;
+    this.#disposed = true;
   }
 
   /** [B, T, D], behind the last norm. */
@@ -268,6 +270,7 @@ export class CausalLm extends Module {
   }
 
   #ropeTable(length: number): Tensor {
+    if (this.#disposed) throw new LowrankError("DISPOSED", "The language model was disposed before this use. Load it again, or dispose it later.");
     const rotation = rotationOf(this.config, length);
     if (this.#table === undefined || this.#table.rotation !== rotation || this.#table.positions < length) {
       const { inverse, attentionFactor } = ropeFrequencies(this.config, length);

@@ -122,6 +122,23 @@ describe("between the steps", () => {
     model.dispose();
   });
 
+  it("the model is disposed", async () => {
+    const model = await loadModel(pathOf(name, "model"));
+    const adapter = attach(model, { targetModules: "all-linear" });
+    const steps = train(adapter, examplesOf(new Array(8).fill(9), model.config.vocabSize), { ...common, batchSize: 2 });
+    let last = 0;
+    const failure = await (async () => {
+      for await (const event of steps) {
+        if (event.type !== "step") continue;
+        last = event.step;
+        if (event.step === 2) model.dispose();
+      }
+    })().catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: "DISPOSED", message: expect.stringMatching(/^The language model was disposed/) });
+    expect(last).toBe(2);
+    adapter.dispose();
+  });
+
   it("the rotary table grows", async () => {
     const model = await loadModel(pathOf(name, "model"));
     const examples = examplesOf([300, 300, 20, 20, 300, 20], model.config.vocabSize);
