@@ -227,7 +227,10 @@ function fromJson(option: OptionSpec, value: JsonValue): OptionValue {
   if (kind === "texts" && typeof value === "string") return [checkText(option, where, value)];
   if ((kind === "integer" || kind === "number") && typeof value === "number") return checkNumber(option, where, value, String(value));
   const expected = { switch: "true or false", text: "a string", texts: "a list of strings", modules: "a string or a list of strings" };
-  throw wrong(where, `is ${kind === "integer" || kind === "number" ? "a number" : expected[kind]}; found ${quoted(JSON.stringify(value, safe))}`);
+  throw wrong(
+    where,
+    `is ${kind === "integer" || kind === "number" ? "a number" : expected[kind]}; found ${quoted(typeof value === "string" ? value : JSON.stringify(value, safe))}`,
+  );
 }
 
 const safe = (_: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);

@@ -21,8 +21,8 @@ export function asUsage<T>(check: () => T): T {
 }
 
 const named = new Set(commands.flatMap(({ options }) => options.map(({ name }) => name).filter((name) => /[A-Z]/.test(name))));
-const quotedOrCamel = /"(?:[^"\\]|\\.)*"|\b[a-z]+(?:[A-Z][a-z]*)+\b/g;
+const quotedOrCamel = /"(?:[^"\\]|\\.)*"|(?<!-)\b[a-z]+(?:[A-Z][a-z]*)+\b/g;
 
-/** A message of the API as the command line says it: `maxLength` → `--max-length`, but not in quotes. */
+/** A message of the API as the command line says it: `maxLength` → `--max-length`, but not in quotes nor where it was typed as a flag. */
 export const withFlags = (message: string): string =>
   message.startsWith("--config") ? message : message.replace(quotedOrCamel, (found) => (named.has(found) ? `--${kebab(found)}` : found));

@@ -200,8 +200,10 @@ export function requireTemplate(templates: ChatTemplates, name: string): ChatTem
   const found = templates.get(name);
   if (found !== undefined) return found;
   const names = [...templates.keys()].map((known) => quoted(known));
-  const known = names.length === 0 ? "it has none; the model is not for conversations" : `it has ${names.join(", ")}`;
-  throw new LowrankError("TEMPLATE_MISSING", `The tokenizer has no chat template ${quoted(name)}: ${known}.`, {
+  const known = names.length === 0 ? "it has none" : `it has ${names.join(", ")}`;
+  const hint = "Put the right chat_template.jinja beside tokenizer.json, or use prompt and completion, or plain text, in place of messages.";
+  throw new LowrankError("TEMPLATE_MISSING", `The tokenizer has no chat template ${quoted(name)}: ${known}. ${hint}`, {
+    hint,
     expected: name,
     actual: [...templates.keys()],
   });

@@ -48,6 +48,7 @@ describe("arguments", () => {
   test.each([
     ["train", [...basic, "--learningrate", "1"], "UNKNOWN_OPTION", "--learning-rate"],
     ["train", [...basic, "--lr", "1"], "UNKNOWN_OPTION", "Did you mean --learning-rate?"],
+    ["train", [...basic, "--learningRate", "1"], "UNKNOWN_OPTION", "there is no option --learningRate. Did you mean --learning-rate?"],
     ["train", [...basic, "--no-rank"], "UNKNOWN_OPTION", "--no-rank"],
     ["train", [...basic, "-r", "4"], "UNKNOWN_OPTION", "-r"],
     ["train", ["--model", "m", "--data", "d"], "BAD_ARGUMENT", "--out is required"],
@@ -88,6 +89,7 @@ describe("--config", () => {
 
   test.each([
     [{ rnak: 4 }, "UNKNOWN_OPTION", "Did you mean rank?"],
+    [{ epochs: "x" }, "BAD_ARGUMENT", 'a number; found "x"'],
     [{ "learning-rate": 1 }, "UNKNOWN_OPTION", "Did you mean learningRate?"],
     [{ config: "x" }, "UNKNOWN_OPTION", "config"],
     [{ rank: "4" }, "BAD_ARGUMENT", "rank is a number"],
