@@ -28,7 +28,7 @@ Command& Stream::begin() {
   const uint64_t next = published_.load(std::memory_order_relaxed);
   if (next - finished_.load(std::memory_order_acquire) >= kSlots) {
     std::unique_lock lock(mutex_);
-    waiting_.store(true);
+    waiting_.exchange(true);
     room_.wait(lock, [&] { return next - finished_.load() < kSlots || stopping_.load(); });
     waiting_.store(false);
   }
@@ -45,7 +45,7 @@ void Stream::publish() {
 
 void Stream::drain() {
   std::unique_lock lock(mutex_);
-  waiting_.store(true);
+  waiting_.exchange(true);
   room_.wait(lock, [&] { return finished_.load() == published_.load() || stopping_.load(); });
   waiting_.store(false);
 }
@@ -69,14 +69,14 @@ void Stream::loop() {
     }
     if (published_.load() == next) {
       std::unique_lock lock(mutex_);
-      sleeping_.store(true);
+      sleeping_.exchange(true);
       work_.wait(lock, [&] { return published_.load() != next || stopping_.load(); });
       sleeping_.store(false);
     }
     if (stopping_.load()) return;
     Command& command = ring_[next % kSlots];
     command.execute(*this, command);
-    finished_.store(++next);
+    finished_.fetch_add(1), ++next;
     if (!waiting_.load()) continue;
     std::lock_guard lock(mutex_);
     room_.notify_all();

@@ -101,7 +101,8 @@ class Stream {
   std::vector<Command> ring_;
   // Each side first announces that it sleeps (or waits) and then looks at the other's counter; the other first counts and then looks for
   // the announcement. In the one order of sequentially consistent operations one of the two sees the other: no wake-up is lost, and the
-  // mutex is taken only for somebody who sleeps.
+  // mutex is taken only for somebody who sleeps. All announce and count by read-modify-write: emulators of ARM on x86 (QEMU 7.2) let a load
+  // pass an earlier plain store although both are sequentially consistent, and then both sides sleep.
   std::atomic<uint64_t> published_{0}, finished_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
