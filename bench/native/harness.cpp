@@ -43,6 +43,14 @@ double sample(const Row& row, int runs) {
   return (now_ns(row.threads) - begin) / runs;
 }
 
+/// What limits a row, measured once in a round for each limit and number of threads.
+double limit_of(const Row& row, std::map<std::string, double>& measured) {
+  const auto measure = row.bytes == 0 ? measure_peak : row.only_reads ? measure_read : measure_copy;
+  const std::string key = (row.bytes == 0 ? "peak" : row.only_reads ? "read" : "copy") + std::to_string(row.threads);
+  const auto found = measured.find(key);
+  return found != measured.end() ? found->second : measured[key] = measure(row.threads);
+}
+
 }  // namespace
 
 lowrank::ThreadPool& pool_of(int threads) {
@@ -68,10 +76,12 @@ void run_group(Group& group, int rounds) {
   }
   std::vector<std::vector<double>> times(group.size()), shares(group.size()), quotients(group.size());
   for (int round = 0; round < rounds; ++round) {
-    const double peak = measure_peak(1);
+    std::map<std::string, double> limits;
     for (size_t i = 0; i < group.size(); ++i) {
       times[i].push_back(sample(group[i], runs[i]));
-      if (peak > 0) shares[i].push_back(group[i].flops / times[i].back() / (peak * group[i].threads));
+      const double limit = limit_of(group[i], limits);
+      const double work = group[i].bytes > 0 ? group[i].bytes : group[i].flops;
+      if (limit > 0) shares[i].push_back(work / times[i].back() / limit);
     }
     for (size_t i = 0; i < group.size(); ++i) {
       for (size_t j = 0; j < group.size() && !group[i].compared_with.empty(); ++j) {
@@ -81,7 +91,7 @@ void run_group(Group& group, int rounds) {
   }
   for (size_t i = 0; i < group.size(); ++i) {
     group[i].median_ns = median(times[i]);
-    group[i].share_of_peak = median(shares[i]);
+    group[i].share = median(shares[i]);
     group[i].quotient = median(quotients[i]);
   }
 }

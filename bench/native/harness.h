@@ -16,12 +16,13 @@ struct Row {
   std::string name, shape, form, dtype;
   int threads = 1;
   double flops = 0, bytes = 0;          // of one run; bytes only where memory is the limit
+  bool only_reads = false;              // the limit of its bytes is the rate of reading, else that of copying
   std::function<void()> run;            // one run
   std::function<std::string()> verify;  // after one run: empty, or what is wrong
-  std::string compared_with;            // shape and name of the row of the same group whose time divides this one's ("" for none)
+  std::string compared_with;            // key of the row of the same group whose time divides this one's ("" for none)
   double limit = 0;                     // largest allowed quotient, for the report
-  // Results.
-  double median_ns = 0, share_of_peak = 0, quotient = 0;
+  // Results. `share` is of what limits the row: the peak of arithmetic, or the rate of reading or copying.
+  double median_ns = 0, share = 0, quotient = 0;
 
   std::string key() const { return name + " " + shape + " " + form + " " + dtype + " x" + std::to_string(threads); }
 };
@@ -41,13 +42,37 @@ double now_ns(int threads);
 /// loop.
 double measure_peak(int threads);
 
+/// GB/s of a plain loop over far more memory than the caches hold: bytes read, and bytes read plus bytes written.
+double measure_read(int threads);
+double measure_copy(int threads);
+
 /// Runs every row of the group in turn, `rounds` times, and fills in the results. Throws std::runtime_error when an answer is wrong.
 void run_group(Group& group, int rounds);
 
-/// The groups of this program, built for one kernel table. Only groups with a row that passes `wanted` are built in full.
-using Filter = std::function<bool(const std::string& key)>;
-void add_product_groups(const lowrank::KernelTable& table, const Filter& wanted, std::vector<std::function<Group()>>& groups);
-void add_lora_groups(const lowrank::KernelTable& table, const Filter& wanted, std::vector<std::function<Group()>>& groups);
-void add_elementwise_groups(const lowrank::KernelTable& table, const Filter& wanted, std::vector<std::function<Group()>>& groups);
+/// The kernels that are measured, and which rows are wanted.
+struct Subject {
+  const lowrank::KernelTable* table = nullptr;
+  bool only_products = false;  // it has no kernels but plain f32 products
+  std::string version;         // of another library
+  std::vector<std::string> words;
+
+  bool wants(const std::string& key) const {
+    for (const std::string& word : words)
+      if (key.find(word) == std::string::npos) return false;
+    return true;
+  }
+};
+
+/// A subject whose products are computed by a BLAS found at run time: "openblas" or "onednn". Throws std::runtime_error when it is not
+/// installed.
+Subject blas_subject(const std::string& name);
+bool is_blas(const std::string& name);
+
+/// Makers of groups. A group is made when its turn comes and freed after it.
+using Groups = std::vector<std::function<Group()>>;
+void add_product_groups(const Subject& subject, Groups& groups);
+void add_lora_groups(const Subject& subject, Groups& groups);
+void add_transformer_groups(const Subject& subject, Groups& groups);
+void add_elementwise_groups(const Subject& subject, Groups& groups);
 
 }  // namespace bench

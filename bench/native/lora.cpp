@@ -94,16 +94,26 @@ std::string verify_adapter(const LoraCase& p) {
   return "";
 }
 
+std::string shape_of(int64_t m, int64_t n, int64_t k, int64_t r) {
+  return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + "r" + std::to_string(r);
+}
+
 Row row_of(const LoraCase& p, const std::string& name, const char* form, int threads, double products) {
   Row row;
   row.name = name, row.form = form, row.threads = threads, row.dtype = name_of(p.w.dtype);
-  row.shape = std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k) + "r" + std::to_string(p.r);
+  row.shape = shape_of(p.m, p.n, p.k, p.r);
   const double m = static_cast<double>(p.m), n = static_cast<double>(p.n), k = static_cast<double>(p.k), r = static_cast<double>(p.r);
   row.flops = 2 * m * n * k + products * m * r * (n + k);
   return row;
 }
 
-Group forward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int64_t r, DType dtype, double limit, int threads) {
+/// What fusion may cost: the FLOPs that it adds, half as dear again, and two percent.
+double limit_of_fused(const Group& group) {
+  const double share = 1 - group[0].flops / group[1].flops;
+  return 1 + 1.5 * share + 0.02;
+}
+
+Group forward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int64_t r, DType dtype, int threads) {
   auto p = std::make_shared<LoraCase>(m, n, k, r, dtype);
   p->memory.resize(2);
   const Out y = p->y.view<Out>(), h = p->h.view<Out>();
@@ -122,11 +132,11 @@ Group forward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int64
     t.lora_forward(ctx, y, h, x, w, none, a, none, b, none, scale, 0, 0);
   };
   group[1].verify = [=]() { return verify_forward(*p, true); };
-  group[1].compared_with = group[0].key(), group[1].limit = limit;
+  group[1].compared_with = group[0].key(), group[1].limit = limit_of_fused(group);
   return group;
 }
 
-Group backward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int64_t r, DType dtype, double limit, int threads) {
+Group backward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int64_t r, DType dtype, int threads) {
   auto p = std::make_shared<LoraCase>(m, n, k, r, dtype);
   p->memory.resize(2);
   const Out dx = p->dx.view<Out>(), da = p->da.view<Out>(), db = p->db.view<Out>(), no{};
@@ -150,26 +160,25 @@ Group backward_group(const KernelTable& t, int64_t m, int64_t n, int64_t k, int6
     const std::string wrong = verify_dx(*p, true);
     return wrong.empty() ? verify_adapter(*p) : wrong;
   };
-  group[1].compared_with = group[0].key(), group[1].limit = limit;
+  group[1].compared_with = group[0].key(), group[1].limit = limit_of_fused(group);
   return group;
 }
 
 }  // namespace
 
-void add_lora_groups(const KernelTable& t, const Filter& wanted, std::vector<std::function<Group()>>& groups) {
-  struct Case {
-    int64_t m, n, k, r;
-    double forward, backward;
-  };
-  for (const Case& c : {Case{2048, 2048, 2048, 16, 1.04, 1.10}, Case{512, 576, 576, 16, 1.10, 0}}) {
-    for (int threads : {1, 2}) {
-      for (DType dtype : {DType::f32, DType::bf16}) {
-        const std::string shape = std::to_string(c.m) + "x" + std::to_string(c.n) + "x" + std::to_string(c.k) + "r" + std::to_string(c.r) +
-                                  " " + name_of(dtype) + " x" + std::to_string(threads);
-        if (wanted("lora-forward " + shape))
-          groups.push_back([=, &t]() { return forward_group(t, c.m, c.n, c.k, c.r, dtype, c.forward, threads); });
-        if (wanted("lora-dx-da-db " + shape)) {
-          groups.push_back([=, &t]() { return backward_group(t, c.m, c.n, c.k, c.r, dtype, c.backward, threads); });
+void add_lora_groups(const Subject& subject, Groups& groups) {
+  if (subject.only_products) return;
+  const int64_t shapes[][3] = {{2048, 2048, 2048}, {512, 576, 576}};
+  for (const auto& s : shapes) {
+    for (const int64_t r : {8, 16, 64}) {
+      for (const int threads : {1, 2}) {
+        for (const DType dtype : {DType::f32, DType::bf16}) {
+          const int64_t m = s[0], n = s[1], k = s[2];
+          const std::string shape = shape_of(m, n, k, r) + " " + name_of(dtype) + " x" + std::to_string(threads);
+          const KernelTable& t = *subject.table;
+          if (subject.wants("lora-forward " + shape)) groups.push_back([=, &t]() { return forward_group(t, m, n, k, r, dtype, threads); });
+          if (subject.wants("lora-dx-da-db " + shape))
+            groups.push_back([=, &t]() { return backward_group(t, m, n, k, r, dtype, threads); });
         }
       }
     }

@@ -1,4 +1,4 @@
-// lowrank_bench [words] [--backend NAME] [--rounds N] [--json FILE]
+// lowrank_bench [words] [--backend NAME] [--rounds N] [--json FILE]; the backends openblas and onednn are other libraries.
 // Words filter rows: a group runs when its name and shape hold every word. See bench/native/README.md.
 #include <cstdio>
 #include <cstdlib>
@@ -43,47 +43,76 @@ Options parse(int count, char** arguments) {
 void print(const bench::Row& row) {
   std::printf("%-22s %-20s %-4s %-5s x%d %12.0f", row.name.c_str(), row.shape.c_str(), row.form.c_str(), row.dtype.c_str(), row.threads,
               row.median_ns);
-  if (row.flops > 0) std::printf(" %9.1f GFLOP/s %6.3f", row.flops / row.median_ns, row.share_of_peak);
-  if (row.bytes > 0) std::printf(" %9.1f GB/s", row.bytes / row.median_ns);
+  if (row.bytes > 0) {
+    std::printf(" %9.1f GB/s    %6.3f of %s", row.bytes / row.median_ns, row.share, row.only_reads ? "reading" : "copying");
+  } else {
+    std::printf(" %9.1f GFLOP/s %6.3f of peak", row.flops / row.median_ns, row.share);
+  }
   if (row.quotient > 0) std::printf("  time quotient %.3f", row.quotient);
   if (row.quotient > 0 && row.limit > 0) std::printf(" (at most %.3f: %s)", row.limit, row.quotient <= row.limit ? "met" : "MISSED");
   std::printf("\n");
   std::fflush(stdout);
 }
 
-void write_json(const Options& options, double peak, const std::vector<bench::Row>& rows) {
+/// What the machine can do on one thread and on two.
+struct Machine {
+  double peak[2], read[2], copy[2];
+
+  Machine() {
+    for (const int threads : {1, 2}) {
+      peak[threads - 1] = bench::measure_peak(threads);
+      read[threads - 1] = bench::measure_read(threads), copy[threads - 1] = bench::measure_copy(threads);
+    }
+  }
+};
+
+void write_json(const Options& options, const std::string& version, const Machine& machine, const std::vector<bench::Row>& rows) {
   std::ofstream out(options.json);
-  out << "{\"cpu\": \"" << lowrank::cpu_features().model << "\", \"threads\": " << lowrank::ThreadPool::default_threads()
-      << ", \"backend\": \"" << options.backend << "\", \"peak\": " << peak << ", \"rows\": [";
+  out << "{\"cpu\": \"" << lowrank::cpu_features().model << "\", \"backend\": \"" << options.backend << "\", \"version\": \"" << version
+      << "\",\n \"peak1\": " << machine.peak[0] << ", \"peak2\": " << machine.peak[1] << ", \"read1\": " << machine.read[0]
+      << ", \"read2\": " << machine.read[1] << ", \"copy1\": " << machine.copy[0] << ", \"copy2\": " << machine.copy[1] << ", \"rows\": [";
   for (size_t i = 0; i < rows.size(); ++i) {
     const bench::Row& r = rows[i];
     out << (i ? ",\n" : "\n") << "  {\"name\": \"" << r.name << "\", \"shape\": \"" << r.shape << "\", \"form\": \"" << r.form
-        << "\", \"dtype\": \"" << r.dtype << "\", \"threads\": " << r.threads << ", \"medianNs\": " << r.median_ns
-        << ", \"gflops\": " << r.flops / r.median_ns << ", \"shareOfPeak\": " << r.share_of_peak
-        << ", \"gigabytesPerSecond\": " << r.bytes / r.median_ns;
+        << "\", \"dtype\": \"" << r.dtype << "\", \"threads\": " << r.threads << ", \"medianNs\": " << r.median_ns << ", \"limitedBy\": \""
+        << (r.bytes == 0   ? "peak"
+            : r.only_reads ? "read"
+                           : "copy")
+        << "\", \"share\": " << r.share;
+    if (r.flops > 0) out << ", \"gflops\": " << r.flops / r.median_ns;
+    if (r.bytes > 0) out << ", \"gigabytesPerSecond\": " << r.bytes / r.median_ns;
     if (r.quotient > 0) out << ", \"comparedWith\": \"" << r.compared_with << "\", \"timeQuotient\": " << r.quotient;
+    if (r.limit > 0) out << ", \"limit\": " << r.limit;
     out << "}";
   }
   out << "\n]}\n";
   if (!out.good()) throw std::runtime_error("cannot write " + options.json);
 }
 
+bench::Subject subject_of(const Options& options) {
+  bench::Subject subject;
+  if (bench::is_blas(options.backend)) {
+    subject = bench::blas_subject(options.backend);
+  } else {
+    subject.table = lowrank::kernel_table(options.backend);
+    if (!subject.table) throw std::runtime_error("backend " + options.backend + " is unknown or cannot run here");
+  }
+  subject.words = options.words;
+  return subject;
+}
+
 int run(const Options& options) {
-  const lowrank::KernelTable* table = lowrank::kernel_table(options.backend);
-  if (!table) throw std::runtime_error("backend " + options.backend + " is unknown or cannot run here");
-  const bench::Filter wanted = [&](const std::string& key) {
-    for (const std::string& word : options.words)
-      if (key.find(word) == std::string::npos) return false;
-    return true;
-  };
-  std::vector<std::function<bench::Group()>> groups;
-  bench::add_product_groups(*table, wanted, groups);
-  bench::add_lora_groups(*table, wanted, groups);
-  bench::add_elementwise_groups(*table, wanted, groups);
+  const bench::Subject subject = subject_of(options);
+  bench::Groups groups;
+  bench::add_product_groups(subject, groups);
+  bench::add_lora_groups(subject, groups);
+  bench::add_transformer_groups(subject, groups);
+  bench::add_elementwise_groups(subject, groups);
   lowrank::flush_subnormals();
-  const double peak = bench::measure_peak(1);
-  std::printf("%s, backend %s, peak of one thread %.1f GFLOP/s, of two %.1f\n", lowrank::cpu_features().model.c_str(),
-              options.backend.c_str(), peak, bench::measure_peak(2));
+  const Machine machine;
+  std::printf("%s, %s %s\none thread %.1f GFLOP/s, reads %.1f GB/s, copies %.1f GB/s; two threads %.1f, %.1f, %.1f\n",
+              lowrank::cpu_features().model.c_str(), options.backend.c_str(), subject.version.c_str(), machine.peak[0], machine.read[0],
+              machine.copy[0], machine.peak[1], machine.read[1], machine.copy[1]);
   std::vector<bench::Row> rows;
   for (const auto& make : groups) {
     bench::Group group = make();
@@ -94,7 +123,7 @@ int run(const Options& options) {
       rows.push_back(row);
     }
   }
-  if (!options.json.empty()) write_json(options, peak, rows);
+  if (!options.json.empty()) write_json(options, subject.version, machine, rows);
   return 0;
 }
 

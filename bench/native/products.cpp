@@ -1,4 +1,4 @@
-// Rows of matrix products: the three forms with f32 and bf16 weights, scaling to two threads, and decoding.
+// Rows of matrix products: the three forms, with weights of every type, and decoding.
 #include "harness.h"
 #include "reference.h"
 
@@ -36,7 +36,7 @@ Row product_row(const KernelTable& t, const std::string& name, const std::string
   Row row;
   row.name = name, row.shape = shape_of(m, n, k), row.form = form, row.dtype = name_of(dtype), row.threads = threads;
   row.flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  if (m == 1) row.bytes = static_cast<double>(n * k * bytes_of(dtype));
+  if (m == 1) row.bytes = static_cast<double>(n * k * bytes_of(dtype)), row.only_reads = true;
   const Out c = p->c.view<Out>(), none{};
   const In a = p->a.view<In>(), b = p->b.view<In>(), no_bias{};
   const int64_t scratch = nt   ? t.linear_forward_scratch(threads, c, a, b, no_bias)
@@ -53,41 +53,47 @@ Row product_row(const KernelTable& t, const std::string& name, const std::string
   return row;
 }
 
+/// The smallest share of the speed with f32 weights that weights of two bytes are to have.
+constexpr double kHalfShare = 0.94;
+
+/// The forms side by side, on one number of threads; bf16 and f16 weights beside f32.
+Group product_group(const Subject& subject, int64_t m, int64_t n, int64_t k, int threads) {
+  Group group;
+  for (const char* form : {"NT", "NN", "TN"}) group.push_back(product_row(*subject.table, "product", form, DType::f32, m, n, k, threads));
+  if (subject.only_products) return group;
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const size_t form : {size_t{0}, size_t{1}}) {
+      Row row = product_row(*subject.table, "product", group[form].form, dtype, m, n, k, threads);
+      row.compared_with = group[form].key(), row.limit = 1 / kHalfShare;
+      group.push_back(std::move(row));
+    }
+  }
+  return group;
+}
+
+Group decode_group(const Subject& subject, int64_t n, int64_t k, int threads) {
+  Group group{product_row(*subject.table, "decode", "NT", DType::f32, 1, n, k, threads)};
+  if (subject.only_products) return group;
+  for (const DType dtype : {DType::bf16, DType::f16}) group.push_back(product_row(*subject.table, "decode", "NT", dtype, 1, n, k, threads));
+  return group;
+}
+
 }  // namespace
 
-void add_product_groups(const KernelTable& t, const Filter& wanted, std::vector<std::function<Group()>>& groups) {
-  const int64_t shapes[][3] = {{1024, 1024, 1024}, {512, 576, 1536}, {512, 1536, 576}};
+void add_product_groups(const Subject& subject, Groups& groups) {
+  const int64_t shapes[][3] = {{2048, 2048, 2048}, {1024, 1024, 1024}, {512, 576, 576},  {512, 576, 1536},
+                               {512, 1536, 576},   {4096, 576, 576},   {512, 2048, 8192}};
   for (const auto& s : shapes) {
-    const int64_t m = s[0], n = s[1], k = s[2];
-    if (!wanted("product " + shape_of(m, n, k))) continue;
-    groups.push_back([=, &t]() {
-      Group group;
-      for (const DType dtype : {DType::f32, DType::bf16}) {
-        for (const char* form : {"NT", "NN", "TN"}) {
-          if (dtype == DType::f32 || std::string(form) != "TN") group.push_back(product_row(t, "product", form, dtype, m, n, k, 1));
-        }
-      }
-      return group;
-    });
+    for (const int threads : {1, 2}) {
+      const int64_t m = s[0], n = s[1], k = s[2];
+      if (subject.wants("product " + shape_of(m, n, k) + " x" + std::to_string(threads)))
+        groups.push_back([=, &subject]() { return product_group(subject, m, n, k, threads); });
+    }
   }
-  if (wanted("scaling " + shape_of(2048, 2048, 2048))) {
-    groups.push_back([&t]() {
-      Group group{product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 1),
-                  product_row(t, "scaling", "NT", DType::f32, 2048, 2048, 2048, 2)};
-      group[1].compared_with = group[0].key(), group[1].limit = 1 / 1.6;
-      return group;
-    });
-  }
-  if (wanted("decode " + shape_of(1, 4096, 4096))) {
-    groups.push_back([&t]() {
-      Group group;
-      for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-        group.push_back(product_row(t, "decode", "NT", dtype, 1, 4096, 4096, 1));
-        group.push_back(product_row(t, "decode", "NT", dtype, 1, 4096, 4096, 2));
-      }
-      group.push_back(product_row(t, "decode", "NN", DType::f32, 1, 4096, 4096, 1));
-      return group;
-    });
+  for (const int threads : {1, 2}) {
+    constexpr int64_t kSide = 4096;
+    if (subject.wants("decode " + shape_of(1, kSide, kSide) + " x" + std::to_string(threads)))
+      groups.push_back([=, &subject]() { return decode_group(subject, kSide, kSide, threads); });
   }
 }
 

@@ -31,8 +31,16 @@ struct Matrix {
     }
   }
 
-  /// The element as a float64, also of a bf16 or f16 matrix.
+  /// The element that it was filled with, also of a bf16 or f16 matrix.
   double at(int64_t r, int64_t c) const { return f32[static_cast<size_t>(r * cols + c)]; }
+
+  /// The element that stands in its memory.
+  double read(int64_t r, int64_t c) const {
+    const auto i = static_cast<size_t>(r * cols + c);
+    return half.empty()                    ? f32[i]
+           : dtype == lowrank::DType::bf16 ? lowrank::widen(lowrank::bf16{half[i]})
+                                           : lowrank::widen(lowrank::f16{half[i]});
+  }
 
   template <class Kind>
   Kind view() {

@@ -126,7 +126,7 @@ void weigh_row(float* scores, int64_t n, int64_t low, int64_t high, float* sum, 
 bool is_finite(const KeyRows& rows, int64_t n, int64_t width) {
   Vec sum = zero();  // x * 0 is NaN for what is not finite
   for (int64_t s = 0; s < n; ++s) {
-    for (int64_t c = 0; c < width; c += kWidth) sum = fma(load_first(rows.data + s * rows.ld + c, width - c), zero(), sum);
+    for (int64_t c = 0; c < width; c += kWidth) sum = fma(load_lanes(rows.data + s * rows.ld + c, width - c), zero(), sum);
   }
   return reduce_add(sum) == 0.0f;
 }

@@ -48,12 +48,8 @@ void drop_span(const Dropout& d, float* y, const float* x, int64_t first, int64_
     const int64_t skip = j == 0 ? first % 4 : 0, m = lesser(kPhiloxBlock - skip, n - j);
     dropout_factors(d, static_cast<uint64_t>((first + j) / 4), factors);
     for (int64_t i = 0; i < m; i += kWidth) {
-      const int64_t lanes = lesser(kWidth, m - i);
-      if (lanes == kWidth) {
-        store(y + j + i, mul(load(x + j + i), load(factors + skip + i)));
-      } else {
-        store_first(y + j + i, mul(load_first(x + j + i, lanes), load_first(factors + skip + i, lanes)), lanes);
-      }
+      const int64_t lanes = m - i;
+      store_lanes(y + j + i, mul(load_lanes(x + j + i, lanes), load_lanes(factors + skip + i, lanes)), lanes);
     }
     j += m;
   }

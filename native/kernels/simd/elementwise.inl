@@ -2,23 +2,18 @@
 
 template <class F>
 void map_span(float* y, const float* x, int64_t n, const F& f) {
-  int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(x + i)));
-  if (i < n) store_first(y + i, f(load_first(x + i, n - i)), n - i);
+  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(x + i, n - i)), n - i);
 }
 
 /// y = f(a, b); b moves by one vector at a time, or is one element repeated (step 0).
 template <class F>
 void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t n, const F& f) {
-  int64_t i = 0;
   if (b_step == 0) {
     const Vec same = broadcast(*b);
-    for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(a + i), same));
-    if (i < n) store_first(y + i, f(load_first(a + i, n - i), same), n - i);
+    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), same), n - i);
     return;
   }
-  for (; i + kWidth <= n; i += kWidth) store(y + i, f(load(a + i), load(b + i)));
-  if (i < n) store_first(y + i, f(load_first(a + i, n - i), load_first(b + i, n - i)), n - i);
+  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), load_lanes(b + i, n - i)), n - i);
 }
 
 template <class F>

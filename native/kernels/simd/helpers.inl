@@ -9,6 +9,14 @@ constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 /// Where part i of `parts` nearly equal parts of n begins, in units of `unit`.
 constexpr int64_t part_begin(int64_t n, int64_t unit, int64_t parts, int64_t i) { return lesser(n, divide_up(n, unit) * i / parts * unit); }
 
+/// `n` elements are left at p: a whole vector, or the first n lanes. Masked memory operations are slow on some processors (a masked store
+/// is microcode on Zen), so the whole vectors of a span do without.
+LOWRANK_INLINE Vec load_lanes(const float* p, int64_t n) { return n >= kWidth ? load(p) : load_first(p, n); }
+LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n) {
+  if (n >= kWidth) return store(p, x);
+  store_first(p, x, n);
+}
+
 /// Runs body(i) for i in [0, n): on the calling thread when the whole is a few microseconds of work, else on the pool.
 template <class Body>
 Status run_tiles(Context& ctx, int64_t n, int64_t work, Body&& body) {

@@ -10,9 +10,9 @@ void scale_row(const View& y, const View& x, const float* diagonal, float factor
   const float* in = x.row<const float>(row);
   for (int64_t c = 0; c < x.cols; c += kWidth) {
     const int64_t n = x.cols - c;
-    Vec value = mul(broadcast(factor), load_first(in + c, n));
-    if (diagonal) value = mul(value, load_first(diagonal + c, n));
-    store_first(out + c, value, n);
+    Vec value = mul(broadcast(factor), load_lanes(in + c, n));
+    if (diagonal) value = mul(value, load_lanes(diagonal + c, n));
+    store_lanes(out + c, value, n);
   }
 }
 

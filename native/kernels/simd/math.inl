@@ -80,7 +80,8 @@ LOWRANK_INLINE Vec gate_slope(Vec climb, const Sigmoid& s) {
   return select(s.negative, small, sub(broadcast(1.0f), small));
 }
 
-LOWRANK_INLINE Vec silu_slope(Vec x) { return gate_slope(min(broadcast(125.0f), absolute(x)), sigmoid_parts(x, zero())); }
+LOWRANK_INLINE Vec silu_slope(Vec x, const Sigmoid& s) { return gate_slope(min(broadcast(125.0f), absolute(x)), s); }
+LOWRANK_INLINE Vec silu_slope(Vec x) { return silu_slope(x, sigmoid_parts(x, zero())); }
 
 /// The tail of the normal distribution: cdf(-|x|) = exp(-x^2 / 2) * mills. With q = 6 / (|x| + 3), mills / q is a polynomial in 1 - q.
 struct NormalTail {

@@ -73,31 +73,20 @@ struct AdamStep {
   bool decoupled;
 };
 
-LOWRANK_INLINE void adam_vector(const AdamStep& s, int64_t i, int64_t lanes, bool decays) {
-  const bool all = lanes >= kWidth;
-  Vec w = all ? load(s.w + i) : load_first(s.w + i, lanes), m = all ? load(s.m + i) : load_first(s.m + i, lanes);
-  Vec v = all ? load(s.v + i) : load_first(s.v + i, lanes);
-  Vec g = mul(broadcast(s.clip), all ? load(s.grad + i) : load_first(s.grad + i, lanes));
-  if (decays && s.decoupled) w = sub(w, mul(broadcast(s.lost), w));
-  if (decays && !s.decoupled) g = add(g, mul(broadcast(s.decay), w));
-  m = add(m, mul(broadcast(s.rate1), sub(g, m)));
-  v = add(v, mul(broadcast(s.rate2), sub(mul(g, g), v)));
-  w = sub(w, div(mul(broadcast(s.step_size), m), add(div(root(v), broadcast(s.root)), broadcast(s.eps))));
-  if (all) {
-    store(s.w + i, w);
-    store(s.m + i, m);
-    store(s.v + i, v);
-  } else {
-    store_first(s.w + i, w, lanes);
-    store_first(s.m + i, m, lanes);
-    store_first(s.v + i, v, lanes);
-  }
-}
-
 void adam_span(const AdamStep& s, int64_t begin, int64_t end, bool decays) {
-  int64_t i = begin;
-  for (; i + kWidth <= end; i += kWidth) adam_vector(s, i, kWidth, decays);
-  if (i < end) adam_vector(s, i, end - i, decays);
+  for (int64_t i = begin; i < end; i += kWidth) {
+    const int64_t lanes = end - i;
+    Vec w = load_lanes(s.w + i, lanes), m = load_lanes(s.m + i, lanes), v = load_lanes(s.v + i, lanes);
+    Vec g = mul(broadcast(s.clip), load_lanes(s.grad + i, lanes));
+    if (decays && s.decoupled) w = sub(w, mul(broadcast(s.lost), w));
+    if (decays && !s.decoupled) g = add(g, mul(broadcast(s.decay), w));
+    m = add(m, mul(broadcast(s.rate1), sub(g, m)));
+    v = add(v, mul(broadcast(s.rate2), sub(mul(g, g), v)));
+    w = sub(w, div(mul(broadcast(s.step_size), m), add(div(root(v), broadcast(s.root)), broadcast(s.eps))));
+    store_lanes(s.w + i, w, lanes);
+    store_lanes(s.m + i, m, lanes);
+    store_lanes(s.v + i, v, lanes);
+  }
 }
 
 Status adam(Context& ctx, InOut w, InOut m, InOut v, In grad, InOut record, i32 decayed, bool decoupled, f32 rate1, f32 rate2, f32 eps) {
@@ -119,19 +108,19 @@ struct SgdStep {
   bool first = false, nesterov = false;
 };
 
-LOWRANK_INLINE void sgd_vector(const SgdStep& s, int64_t i, int64_t lanes, bool decays) {
-  Vec w = load_first(s.w + i, lanes), g = mul(broadcast(s.clip), load_first(s.grad + i, lanes));
-  if (decays) g = add(g, mul(broadcast(s.decay), w));
-  if (s.buffer) {
-    const Vec velocity = s.first ? g : add(mul(broadcast(s.momentum), load_first(s.buffer + i, lanes)), g);
-    store_first(s.buffer + i, velocity, lanes);
-    g = s.nesterov ? add(g, mul(broadcast(s.momentum), velocity)) : velocity;
-  }
-  store_first(s.w + i, sub(w, mul(broadcast(s.rate), g)), lanes);
-}
-
 void sgd_span(const SgdStep& s, int64_t begin, int64_t end, bool decays) {
-  for (int64_t i = begin; i < end; i += kWidth) sgd_vector(s, i, lesser(kWidth, end - i), decays);
+  for (int64_t i = begin; i < end; i += kWidth) {
+    const int64_t lanes = end - i;
+    const Vec w = load_lanes(s.w + i, lanes);
+    Vec g = mul(broadcast(s.clip), load_lanes(s.grad + i, lanes));
+    if (decays) g = add(g, mul(broadcast(s.decay), w));
+    if (s.buffer) {
+      const Vec velocity = s.first ? g : add(mul(broadcast(s.momentum), load_lanes(s.buffer + i, lanes)), g);
+      store_lanes(s.buffer + i, velocity, lanes);
+      g = s.nesterov ? add(g, mul(broadcast(s.momentum), velocity)) : velocity;
+    }
+    store_lanes(s.w + i, sub(w, mul(broadcast(s.rate), g)), lanes);
+  }
 }
 
 Status sgd(Context& ctx, InOut w, InOut buffer, In grad, InOut record, i32 decayed, f32 momentum, bool nesterov) {

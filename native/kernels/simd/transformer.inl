@@ -30,8 +30,8 @@ void rms_norm_backward_row(float* dx, const float* dy, const float* x, const flo
   const float shift = tree_sum(TripleTerms{dy, w, x}, n) * inverse * inverse / static_cast<float>(n);
   for (int64_t i = 0; i < n; i += kWidth) {
     const int64_t lanes = n - i;
-    const Vec g = mul(load_first(dy + i, lanes), load_first(w + i, lanes));
-    store_first(dx + i, mul(broadcast(inverse), fnma(load_first(x + i, lanes), broadcast(shift), g)), lanes);
+    const Vec g = mul(load_lanes(dy + i, lanes), load_lanes(w + i, lanes));
+    store_lanes(dx + i, mul(broadcast(inverse), fnma(load_lanes(x + i, lanes), broadcast(shift), g)), lanes);
   }
 }
 
@@ -46,15 +46,15 @@ void rms_norm_weight_strip(float* dw, const View& dy, const View& x, const View&
       LOWRANK_UNROLL(4) for (int v = 0; v < kStripVecs; ++v) {
         const int64_t c = v * kWidth, lanes = columns - c;
         if (lanes <= 0) continue;
-        const Vec normal = mul(load_first(x.row<const float>(r) + column + c, lanes), inverse);
-        chain[v] = fma(load_first(dy.row<const float>(r) + column + c, lanes), normal, chain[v]);
+        const Vec normal = mul(load_lanes(x.row<const float>(r) + column + c, lanes), inverse);
+        chain[v] = fma(load_lanes(dy.row<const float>(r) + column + c, lanes), normal, chain[v]);
       }
     }
     tree.push(chain);
   }
   Vec sum[kStripVecs];
   tree.total(sum);
-  for (int v = 0; v < kStripVecs; ++v) store_first(dw + v * kWidth, sum[v], columns - v * kWidth);
+  for (int v = 0; v < kStripVecs; ++v) store_lanes(dw + v * kWidth, sum[v], columns - v * kWidth);
 }
 
 Status rms_norm_backward(Context& ctx, Out dx, Out dw, In dy, In x, In w, In rstd) {
@@ -80,12 +80,13 @@ struct SiluTimes {
 
 Status swiglu_forward(Context& ctx, Out y, In gate, In up) { return map(ctx, y, gate, up, SiluTimes{}); }
 
-void swiglu_backward_span(float* dgate, float* dup, const float* dy, const float* gate, const float* up, int64_t n) {
+void swiglu_backward_span(float* dgate, float* dup, const float* dy, const float* gates, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; i += kWidth) {
     const int64_t lanes = n - i;
-    const Vec d = load_first(dy + i, lanes), g = load_first(gate + i, lanes);
-    if (dup) store_first(dup + i, mul(d, silu(g)), lanes);
-    if (dgate) store_first(dgate + i, mul(mul(d, load_first(up + i, lanes)), silu_slope(g)), lanes);
+    const Vec d = load_lanes(dy + i, lanes), g = load_lanes(gates + i, lanes);
+    const Sigmoid s = sigmoid_parts(g, zero());
+    if (dup) store_lanes(dup + i, mul(d, gate(g, s)), lanes);
+    if (dgate) store_lanes(dgate + i, mul(mul(d, load_lanes(up + i, lanes)), silu_slope(g, s)), lanes);
   }
 }
 
@@ -101,11 +102,11 @@ Status swiglu_backward(Context& ctx, Out dgate, Out dup, In dy, In gate, In up) 
 void rope_row(float* y, const float* x, const float* cosines, int64_t half, bool inverse) {
   for (int64_t i = 0; i < half; i += kWidth) {
     const int64_t lanes = half - i;
-    const Vec a = load_first(x + i, lanes), b = load_first(x + half + i, lanes);
-    const Vec cosine = load_first(cosines + i, lanes), plain = load_first(cosines + half + i, lanes);
+    const Vec a = load_lanes(x + i, lanes), b = load_lanes(x + half + i, lanes);
+    const Vec cosine = load_lanes(cosines + i, lanes), plain = load_lanes(cosines + half + i, lanes);
     const Vec sine = inverse ? sub(zero(), plain) : plain;
-    store_first(y + i, fnma(b, sine, mul(a, cosine)), lanes);
-    store_first(y + half + i, fma(a, sine, mul(b, cosine)), lanes);
+    store_lanes(y + i, fnma(b, sine, mul(a, cosine)), lanes);
+    store_lanes(y + half + i, fma(a, sine, mul(b, cosine)), lanes);
   }
 }
 
