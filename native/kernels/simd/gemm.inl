@@ -112,7 +112,7 @@ void multiply_block_tile(const Block& block, int64_t task) {
   const float* packed_b = block.b + matrix * block.plan->b_floats;
   float* c = p.c + (block.batch0 + matrix) * p.c_batch_stride + block.row0 * p.ldc + block.col0;
   TileCall call;
-  call.k = block.k, call.lda = a.ld, call.ldc = p.ldc;
+  call.k = block.k, call.lda = block.plan->a_in_place ? a.ld : kTileRows, call.ldc = p.ldc;
   call.accumulate = p.accumulate || block.k0 > 0;
   for (int64_t j = col_begin; j < col_end; j += kTileCols) {
     call.b = packed_b + j * block.k;

@@ -31,4 +31,6 @@
 
 #include "kernels/simd/attention.inl"
 
+#include "kernels/simd/attention_backward.inl"
+
 #include "kernels/simd/fill.inl"

@@ -4,8 +4,8 @@ constexpr int64_t kTileCols = kTileVecs * kWidth;
 
 struct TileCall {
   int64_t k;
-  const float* a;  // packed: element (row, k) at a[k * kTileRows + row]; in place: at a[row * lda + k]
-  int64_t lda;     // in place only
+  const float* a;  // element (row, k) at a[row * lda + k]; turned: at a[k * lda + row], as in packed panels, where lda is kTileRows
+  int64_t lda;
   const float* b;  // packed: element (k, column) at b[k * kTileCols + column]
   float* c;
   int64_t ldc, cols;
@@ -14,10 +14,10 @@ struct TileCall {
 };
 
 /// C[Rows, cols] (+)= A B, where Rows <= kTileRows and cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
-template <int Rows, int Vecs, bool PackedA>
+template <int Rows, int Vecs, bool Turned>
 LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   const float *a = t.a, *b = t.b;
-  const int64_t row_step = PackedA ? 1 : t.lda, k_step = PackedA ? kTileRows : 1;
+  const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
   for (int r = 0; r < Rows; ++r) {
     prefetch(t.c + r * t.ldc);
     prefetch(t.c + r * t.ldc + lesser(t.cols, Vecs * kWidth) - 1);
@@ -54,7 +54,7 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
 
 using TileFunction = void (*)(const TileCall&);
 
-/// of[packed][rows - 1][vectors - 1]
+/// of[turned][rows - 1][vectors - 1]
 struct TileTable {
   TileFunction of[2][kTileRows][kTileVecs];
 };
