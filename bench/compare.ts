@@ -108,8 +108,10 @@ function reportOf(questions: readonly Question[], rounds: number, peak: Peak | n
 
 async function compare(options: Options, programs: readonly Program[], folder: string): Promise<Report> {
   const model = join(folder, "model");
-  if (options.works.some(({ kind }) => kind === "lora-step"))
-    execFileSync(process.execPath, ["--import", "tsx", join(root, "bench/lora-step.ts"), "--write", model, "--dtype", "f32"], { cwd: root });
+  if (options.works.some(({ kind }) => kind === "lora-step")) {
+    const program = ["--import", "tsx", join(root, "bench/lora-step.ts"), "--write", model, "--dtype", "f32"];
+    execFileSync(process.execPath, program, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  }
   const questions = options.works.flatMap((work) => options.threads.map((threads): Question => ({ work, threads, answers: new Map() })));
   const missing = new Map<string, Unavailable>();
   const peaks: Peak[] = [];

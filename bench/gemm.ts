@@ -1,14 +1,11 @@
 /** @file lowrank's own program of the work `gemm`: `LOWRANK_NUM_THREADS=1 npx tsx bench/gemm.ts gemm M N K [--threads 1]`, after `npm run build`. */
 import { deviceInfo, linear, synchronize, tensor, version } from "lowrank";
 import { runGemm } from "./contenders/gemm.js";
+import { ownThreads } from "./own-threads.js";
 
 await runGemm({
   contender: "lowrank",
-  threads: (asked) => {
-    const { threads } = deviceInfo();
-    if (threads !== asked) throw new Error(`lowrank has ${threads} threads; set LOWRANK_NUM_THREADS=${asked}`);
-    return threads;
-  },
+  threads: ownThreads,
   versions: () => ({ lowrank: version, backend: deviceInfo().backend, node: process.versions.node }),
   prepare: async ({ m, n, k }, xData, wData) => {
     const [x, w] = [tensor(xData, [m, k]), tensor(wData, [n, k])];

@@ -2,7 +2,7 @@
  * @file Whole LoRA steps on a random model of the SmolLM2-135M shape (rank 16 on all linear layers, AdamW, the same rows in every step): tokens per
  * second, GFLOP/s, resident memory. `npx tsx bench/lora-step.ts [--batch 4] [--tokens 256] [--steps 5] [--layers 30] [--dtype bf16]
  * [--checkpointing] [--profile]`. For `npm run compare`: `--write DIR` only writes the model and its adapter, `--model DIR` trains those, `--json`
- * prints one line of JSON. The first step is left out of medians: it records.
+ * prints one line of JSON, `--threads N` is an error where LOWRANK_NUM_THREADS decides otherwise. The first step is left out of medians: it records.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import { type Adapter, attach, type CausalLm, deviceInfo, loadAdapter, loadModel, memory, profile, train, version } from "lowrank";
 import { type Answer, median } from "./contenders/answer.js";
 import { proveLosses } from "./contenders/lora-step.js";
+import { ownThreads } from "./own-threads.js";
 import { configText, flopsPerToken, randomExamples, randomModel } from "./smollm2.js";
 
 const rank = 16;
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     model: { type: "string" },
     write: { type: "string" },
     json: { type: "boolean", default: false },
+    threads: { type: "string" },
   },
 });
 const dtype = values.dtype as "bf16";
@@ -114,6 +116,7 @@ async function answer(made: Task, cost: number): Promise<Answer> {
 }
 
 async function main(): Promise<void> {
+  if (values.threads !== undefined) ownThreads(Number(values.threads));
   const made = await task();
   const cost = flopsPerToken(made.model.config, rank, length);
   if (values.write !== undefined) await write(made, values.write);

@@ -22,6 +22,8 @@ export interface Result {
   readonly threads: number;
   readonly value: number;
   readonly rounds: readonly number[];
+  /** The largest error of all rounds, as a share of what is allowed (gemm). */
+  readonly errorOfBound?: number;
   /** lowrank's value divided by this one. */
   readonly quotient?: number;
 }
@@ -64,7 +66,15 @@ function rowOf(group: readonly Measured[], unit: string, what: string, valueOf: 
   const results = group.map(({ answers }, i): Result => {
     const { contender, threads } = answers[0] as Answer;
     const value = median(values[i] as number[]);
-    return { contender, threads, value, rounds: values[i] as number[], ...(i === 0 ? {} : { quotient: own / value }) };
+    const errors = answers.flatMap(({ errorOfBound }) => errorOfBound ?? []);
+    return {
+      contender,
+      threads,
+      value,
+      rounds: values[i] as number[],
+      ...(errors.length === 0 ? {} : { errorOfBound: Math.max(...errors) }),
+      ...(i === 0 ? {} : { quotient: own / value }),
+    };
   });
   return { work: `${work}${what}`, threads: asked, unit, results };
 }
