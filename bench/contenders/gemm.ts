@@ -116,13 +116,23 @@ export async function measureGemm(contender: GemmContender, shape: GemmShape, as
   };
 }
 
-/** The program of a contender: `gemm M N K [--threads 1]`, one line of JSON. */
-export async function runGemm(contender: GemmContender): Promise<void> {
+async function answerArguments(contender: GemmContender): Promise<Answer> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { threads: { type: "string", default: "1" } } });
   const [work, ...sizes] = positionals;
   const [m = 0, n = 0, k = 0] = sizes.map(Number);
   const counts = [m, n, k, Number(values.threads)];
   if (work !== "gemm" || sizes.length !== 3 || !counts.every((count) => Number.isSafeInteger(count) && count > 0))
     throw new Error(`expected gemm M N K [--threads 1]; found ${process.argv.slice(2).join(" ")}`);
-  console.log(JSON.stringify(await measureGemm(contender, { m, n, k }, Number(values.threads))));
+  return measureGemm(contender, { m, n, k }, Number(values.threads));
+}
+
+/** The program of a contender: `gemm M N K [--threads 1]`, one line of JSON. */
+export async function runGemm(contender: GemmContender): Promise<void> {
+  try {
+    console.log(JSON.stringify(await answerArguments(contender)));
+  } catch (error) {
+    // Not left to Node: libraries catch what nobody caught and end with codes of their own.
+    console.error((error as Error).stack);
+    process.exit(1);
+  }
 }

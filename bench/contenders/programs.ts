@@ -88,7 +88,7 @@ export async function runProgram(program: Program, work: Work, threads: number, 
   const all = [...own, ...work.args, "--threads", String(threads), ...args];
   const { status, stdout, stderr } = await run(file, all, { LOWRANK_NUM_THREADS: String(threads) });
   const fail = (what: string): never => {
-    throw new Error(`${program.contender}, ${work.name}, ${threads} threads: ${what}\n${stderr.trim().split("\n").slice(-25).join("\n")}`);
+    throw new Error(`${program.contender}, ${work.name}, ${threads} threads: ${what}\n${stderr.trim().slice(-2000)}`);
   };
   if (status !== 0 && status !== unavailableStatus) return fail(`${file} ended with ${status}`);
   const lines = stdout.trim().split("\n");
