@@ -1,5 +1,5 @@
-// Attention in tiles: scores of a block of queries against a block of keys, by the micro-kernel, never more. Keys and values are packed once
-// for all queries. docs/kernels.md explains it.
+// Attention in tiles: scores of a block of queries against a block of keys, by the micro-kernel, never more. Keys and values are packed
+// once for all queries. docs/kernels.md explains it.
 
 constexpr int64_t kQueryRows = round_up(48, kTileRows), kKeys = round_up(64, kTileCols);
 
@@ -96,6 +96,12 @@ Panels pack_straight(float* panels, const float* rows, int64_t ld, int64_t n, in
   return {panels, stride};
 }
 
+/// Packs them as its columns.
+Panels pack_across(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width) {
+  for (int64_t o = 0; o < n; o += kTileCols) pack_rows<kTileCols>(rows + o * ld, ld, lesser(kTileCols, n - o), width, panels + o * width);
+  return {panels, kTileCols * width};
+}
+
 /// Keys or values of a call, packed block by block: as rows of a right factor, or, `across`, as its columns.
 struct PackedKeys {
   const AttentionShape& at;
@@ -110,7 +116,9 @@ struct PackedKeys {
         floats(columns ? kKeys * shape.width : kKeys * round_up(shape.width, kTileCols)),
         data(scratch.take(shape.batch * shape.kv_heads * shape.key_blocks() * floats)) {}
 
-  float* place(int64_t row, int64_t kv, int64_t block) const { return data + ((row * at.kv_heads + kv) * at.key_blocks() + block) * floats; }
+  float* place(int64_t row, int64_t kv, int64_t block) const {
+    return data + ((row * at.kv_heads + kv) * at.key_blocks() + block) * floats;
+  }
   Panels of(int64_t row, int64_t kv, int64_t block) const { return {place(row, kv, block), stride}; }
 
   Status pack(Context& ctx, const View& v) const {
@@ -119,13 +127,11 @@ struct PackedKeys {
       const int64_t row = task / blocks / at.kv_heads, kv = task / blocks % at.kv_heads, block = task % blocks;
       const KeyRows keys(at, v, row, kv, block * kKeys);
       const int64_t n = lesser(kKeys, at.keys - block * kKeys);
-      float* panels = place(row, kv, block);
-      if (!across) {
-        pack_straight(panels, keys.data, keys.ld, n, at.width, stride);
-        return;
+      if (across) {
+        pack_across(place(row, kv, block), keys.data, keys.ld, n, at.width);
+      } else {
+        pack_straight(place(row, kv, block), keys.data, keys.ld, n, at.width, stride);
       }
-      for (int64_t o = 0; o < n; o += kTileCols)
-        pack_rows<kTileCols>(keys.data + o * keys.ld, keys.ld, lesser(kTileCols, n - o), at.width, panels + o * at.width);
     });
   }
 };

@@ -1,7 +1,7 @@
 // The gradients of attention, in one pass: a block of queries of one head against a block of keys gives its part of dq, dk and dv.
 
-/// A pass is cut into parts, so that a few kv heads keep several threads busy: part p takes every parts-th block of queries. Parts after the
-/// first add up dk and dv of their own. Their number depends on the shape alone, and so does every sum.
+/// A pass is cut into parts, so that a few kv heads keep several threads busy: part p takes every parts-th block of queries. Parts after
+/// the first add up dk and dv of their own. Their number depends on the shape alone, and so does every sum.
 int64_t attention_parts(const AttentionShape& at) {
   constexpr int64_t kTasks = 12, kMostParts = 2;
   return clamp(divide_up(kTasks, greater(1, at.batch * at.kv_heads)), 1, kMostParts);
@@ -25,27 +25,27 @@ struct KeySums {
 /// The views of one call, and its scratch.
 struct AttentionGradients {
   const AttentionShape& at;
-  const View &dq, &dy, &q, &lse;
+  const View &dq, &dy, &q, &k, &v, &lse;
   float scale;
   int64_t parts, part_floats;  // floats of dk, or of dv, of one part
   float *delta, *part_dk, *part_dv;
-  PackedKeys keys_across, values_across, keys;
+  PackedKeys keys;
 
-  AttentionGradients(const AttentionShape& shape, const View& to_q, const View& from_y, const View& queries, const View& log_sums,
-                     float factor, Scratch& scratch)
+  AttentionGradients(const AttentionShape& shape, const View& to_q, const View& from_y, const View& query, const View& key,
+                     const View& value, const View& log_sums, float factor, Scratch& scratch)
       : at(shape),
         dq(to_q),
         dy(from_y),
-        q(queries),
+        q(query),
+        k(key),
+        v(value),
         lse(log_sums),
         scale(factor),
         parts(attention_parts(shape)),
         part_floats(shape.batch * shape.kv_heads * shape.keys * shape.width),
-        delta(scratch.take(queries.rows)),
+        delta(scratch.take(query.rows)),
         part_dk(scratch.take((parts - 1) * part_floats)),
         part_dv(scratch.take((parts - 1) * part_floats)),
-        keys_across(shape, true, scratch),
-        values_across(shape, true, scratch),
         keys(shape, false, scratch) {}
 
   /// Where a part adds up dk or dv of one row of the batch and one kv head.
@@ -56,35 +56,37 @@ struct AttentionGradients {
   }
 };
 
-constexpr int64_t kGradientRows = kQueryRows;
-
-/// Scratch of one task.
+/// Scratch of one task: some queries of one head, packed for the products, and their weights and slopes, a row for each key.
 struct GradientBlock {
-  float *weights, *slopes, *q, *dy;
+  static constexpr int64_t kRows = kQueryRows, kLd = round_up(kRows, kTileCols);
+  static constexpr int64_t kDown = kTileCols * kRows;  // from panel to panel of packed queries that are rows of the right factor
+  float *weights, *slopes, *q, *q_across, *dy, *dy_across, *lse, *delta, *low, *high;
   int64_t floats;
 
   GradientBlock(const AttentionShape& at, std::byte* base) {
+    const int64_t width = round_up(at.width, kTileCols);
     Scratch scratch{base};
-    weights = scratch.take(kGradientRows * kKeys), slopes = scratch.take(kGradientRows * kKeys);
-    q = scratch.take(kGradientRows * round_up(at.width, kTileCols)), dy = scratch.take(kGradientRows * round_up(at.width, kTileCols));
+    weights = scratch.take(kKeys * kLd), slopes = scratch.take(kKeys * kLd);
+    q = scratch.take(kRows * width), q_across = scratch.take(kLd * width);
+    dy = scratch.take(kRows * width), dy_across = scratch.take(kLd * width);
+    lse = scratch.take(kLd), delta = scratch.take(kLd), low = scratch.take(kLd), high = scratch.take(kLd);
     floats = scratch.used / 4;
   }
 };
 
-/// Scores of n keys become weights exp(scale * score - lse), and their gradients slopes: scale * weight * (slope - delta). What is not seen,
-/// outside of [low, high), gets 0.
-void slope_row(float* weights, float* slopes, int64_t n, int64_t low, int64_t high, float scale, float lse, float delta) {
-  high = greater(low, high);
-  for (float* row : {weights, slopes}) {
-    fill_span(row, 0.0f, low);
-    fill_span(row + high, 0.0f, n - high);
-  }
-  for (int64_t i = low; i < high; i += kWidth) {
-    const int64_t lanes = high - i;
-    const Vec weight = exp(fms(broadcast(scale), load_lanes(weights + i, lanes), broadcast(lse)));
-    const Vec slope = mul(mul(weight, broadcast(scale)), sub(load_lanes(slopes + i, lanes), broadcast(delta)));
-    store_lanes(weights + i, weight, lanes);
-    store_lanes(slopes + i, slope, lanes);
+/// For one key: its scores with n queries become weights exp(scale * score - lse), and the weights' gradients slopes of the scores,
+/// scale * weight * (slope - delta). Queries that do not see it, those without low <= key < high, get 0.
+void slope_row(const GradientBlock& f, float* weights, float* slopes, int64_t n, float key, bool all_see, float scale) {
+  for (int64_t i = 0; i < n; i += kWidth) {
+    Vec weight = exp(fms(broadcast(scale), load(weights + i), load(f.lse + i)));
+    Vec slope = mul(mul(weight, broadcast(scale)), sub(load(slopes + i), load(f.delta + i)));
+    if (!all_see) {
+      const Mask begun = at_least(broadcast(key), load(f.low + i)), not_over = less(broadcast(key), load(f.high + i));
+      weight = select(begun, select(not_over, weight, zero()), zero());
+      slope = select(begun, select(not_over, slope, zero()), zero());
+    }
+    store(weights + i, weight);
+    store(slopes + i, slope);
   }
 }
 
@@ -92,28 +94,35 @@ void slope_row(float* weights, float* slopes, int64_t n, int64_t low, int64_t hi
 void gradient_block(const AttentionGradients& g, const GradientBlock& f, const KeySums& dk, const KeySums& dv, int64_t row, int64_t head,
                     int64_t token0, int64_t tokens) {
   const AttentionShape& at = g.at;
-  const int64_t width = at.width, kv = head / at.group, first_token = row * at.queries + token0, place0 = first_token * at.heads + head;
-  int64_t first = at.keys, end = 0;
-  for (int64_t t = first_token; t < first_token + tokens; ++t) first = lesser(first, at.first(t)), end = greater(end, at.end(t));
-  const LeftFactor q{g.q.row<const float>(place0), g.q.ld * at.heads}, dy{g.dy.row<const float>(place0), g.dy.ld * at.heads};
-  const Panels q_rows = pack_straight(f.q, q.data, q.ld, tokens, width, kTileCols * kGradientRows);
-  const Panels dy_rows = pack_straight(f.dy, dy.data, dy.ld, tokens, width, kTileCols * kGradientRows);
+  const int64_t width = at.width, kv = head / at.group, token = row * at.queries + token0, place = token * at.heads + head;
+  int64_t first = at.keys, end = 0, all_from = 0, all_to = at.keys;  // seen by some; seen by all
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t from = at.first(token + t), to = at.end(token + t);
+    first = lesser(first, from), end = greater(end, to), all_from = greater(all_from, from), all_to = lesser(all_to, to);
+    f.low[t] = static_cast<float>(from), f.high[t] = static_cast<float>(to);
+    f.lse[t] = *g.lse.row<const float>(place + t * at.heads), f.delta[t] = g.delta[place + t * at.heads];
+  }
+  const int64_t q_ld = g.q.ld * at.heads, dy_ld = g.dy.ld * at.heads;
+  const float *q = g.q.row<const float>(place), *dy = g.dy.row<const float>(place);
+  const Panels q_rows = pack_straight(f.q, q, q_ld, tokens, width, f.kDown),
+               dy_rows = pack_straight(f.dy, dy, dy_ld, tokens, width, f.kDown);
+  const Panels q_columns = pack_across(f.q_across, q, q_ld, tokens, width), dy_columns = pack_across(f.dy_across, dy, dy_ld, tokens, width);
   bool begun = false;
   for (int64_t b = first / kKeys; b * kKeys < end; ++b) {
     const int64_t from = b * kKeys, n = lesser(kKeys, end - from);
-    multiply_panels(f.weights, kKeys, q, g.keys_across.of(row, kv, b), tokens, n, width, false);
-    multiply_panels(f.slopes, kKeys, dy, g.values_across.of(row, kv, b), tokens, n, width, false);
-    for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t place = place0 + t * at.heads, low = clamp(at.first(first_token + t) - from, 0, n);
-      slope_row(f.weights + t * kKeys, f.slopes + t * kKeys, n, low, clamp(at.end(first_token + t) - from, 0, n), g.scale,
-                *g.lse.row<const float>(place), g.delta[place]);
-    }
-    if (dv.data) multiply_panels(dv.of(from), dv.ld, {f.weights, kKeys, true}, dy_rows, n, width, tokens, true);
-    if (dk.data) multiply_panels(dk.of(from), dk.ld, {f.slopes, kKeys, true}, q_rows, n, width, tokens, true);
-    if (g.dq) multiply_panels(g.dq.row<float>(place0), g.dq.ld * at.heads, {f.slopes, kKeys}, g.keys.of(row, kv, b), tokens, width, n, begun);
+    const KeyRows keys(at, g.k, row, kv, from), values(at, g.v, row, kv, from);
+    multiply_panels(f.weights, f.kLd, {keys.data, keys.ld}, q_columns, n, tokens, width, false);
+    multiply_panels(f.slopes, f.kLd, {values.data, values.ld}, dy_columns, n, tokens, width, false);
+    const bool all_see = all_from <= from && from + n <= all_to;
+    for (int64_t s = 0; s < n; ++s)
+      slope_row(f, f.weights + s * f.kLd, f.slopes + s * f.kLd, tokens, static_cast<float>(from + s), all_see, g.scale);
+    if (dv.data) multiply_panels(dv.of(from), dv.ld, {f.weights, f.kLd}, dy_rows, n, width, tokens, true);
+    if (dk.data) multiply_panels(dk.of(from), dk.ld, {f.slopes, f.kLd}, q_rows, n, width, tokens, true);
+    if (g.dq)
+      multiply_panels(g.dq.row<float>(place), g.dq.ld * at.heads, {f.slopes, f.kLd, true}, g.keys.of(row, kv, b), tokens, width, n, begun);
     begun = true;
   }
-  for (int64_t t = 0; t < tokens && g.dq && !begun; ++t) fill_span(g.dq.row<float>(place0 + t * at.heads), 0.0f, width);
+  for (int64_t t = 0; t < tokens && g.dq && !begun; ++t) fill_span(g.dq.row<float>(place + t * at.heads), 0.0f, width);
 }
 
 /// One part of one row of the batch and one kv head.
@@ -124,8 +133,8 @@ void gradient_part(const AttentionGradients& g, const GradientBlock& f, const Ke
     for (int64_t s = 0; s < at.keys && sums.data; ++s) fill_span(sums.of(s), 0.0f, at.width);
   }
   for (int64_t head = kv * at.group; head < (kv + 1) * at.group; ++head) {
-    for (int64_t token = part * kGradientRows; token < at.queries; token += g.parts * kGradientRows)
-      gradient_block(g, f, dk, dv, row, head, token, lesser(kGradientRows, at.queries - token));
+    for (int64_t token = part * f.kRows; token < at.queries; token += g.parts * f.kRows)
+      gradient_block(g, f, dk, dv, row, head, token, lesser(f.kRows, at.queries - token));
   }
 }
 
@@ -136,7 +145,8 @@ Status add_parts(Context& ctx, const AttentionGradients& g, const View& gradient
   return for_each_row(ctx, at.batch * at.kv_heads * at.keys, at.width * g.parts, [&](int64_t i) {
     const int64_t row = i / at.keys / at.kv_heads, kv = i / at.keys % at.kv_heads, key = i % at.keys;
     float* sum = g.sums(gradient, of_parts, 0, row, kv).of(key);
-    for (int64_t part = 1; part < g.parts; ++part) map_span(sum, sum, g.sums(gradient, of_parts, part, row, kv).of(key), 1, at.width, Sum{});
+    for (int64_t part = 1; part < g.parts; ++part)
+      map_span(sum, sum, g.sums(gradient, of_parts, part, row, kv).of(key), 1, at.width, Sum{});
   });
 }
 
@@ -144,12 +154,10 @@ Status attention_backward(Context& ctx, Out dq, Out dk, Out dv, In dy, In q, In 
                           i32 kv_heads, f32 scale) {
   const AttentionShape at(q, k, spans, batch, heads, kv_heads);
   Scratch scratch{ctx.scratch};
-  const AttentionGradients g(at, dq, dy, q, lse, scale, scratch);
+  const AttentionGradients g(at, dq, dy, q, k, v, lse, scale, scratch);
   std::byte* shared = ctx.scratch + scratch.used;
   const int64_t slot_bytes = GradientBlock(at, nullptr).floats * 4, tasks = at.batch * at.kv_heads * g.parts;
   Status status = attention_delta(ctx, g.delta, dy, y);
-  if (status.ok()) status = g.keys_across.pack(ctx, k);
-  if (status.ok()) status = g.values_across.pack(ctx, v);
   if (status.ok()) status = g.keys.pack(ctx, k);
   if (!status.ok()) return status;
   Slots slots(ctx.threads());
@@ -164,10 +172,10 @@ Status attention_backward(Context& ctx, Out dq, Out dk, Out dv, In dy, In q, In 
   return status.ok() ? add_parts(ctx, g, dv, g.part_dv) : status;
 }
 
-int64_t attention_backward_scratch(int threads, Out dq, Out, Out, In dy, In q, In k, In, In, In lse, In spans, i32 batch, i32 heads,
+int64_t attention_backward_scratch(int threads, Out dq, Out, Out, In dy, In q, In k, In v, In, In lse, In spans, i32 batch, i32 heads,
                                    i32 kv_heads, f32 scale) {
   const AttentionShape at(q, k, spans, batch, heads, kv_heads);
   Scratch scratch;
-  const AttentionGradients g(at, dq, dy, q, lse, scale, scratch);
+  const AttentionGradients g(at, dq, dy, q, k, v, lse, scale, scratch);
   return scratch.used + Slots::count(threads) * GradientBlock(at, nullptr).floats * 4;
 }
