@@ -80,7 +80,7 @@ async function measurePeak(folder: string): Promise<Peak | undefined> {
   const file = join(folder, "peak.json");
   execFileSync(bench, ["peak", "--json", file], { stdio: ["ignore", "ignore", "inherit"] });
   const found = JSON.parse(await readFile(file, "utf8")) as Partial<Peak>;
-  return isPeak(found) ? { peak1: found.peak1, peak2: found.peak2, copy: found.copy, read: found.read } : undefined;
+  return isPeak(found) ? { peak1: found.peak1, peak2: found.peak2, copy2: found.copy2, read2: found.read2 } : undefined;
 }
 
 function commitOf(): string {

@@ -1,18 +1,115 @@
 /**
- * @file `npm run bench`: builds the native benchmark with CMake and runs it. Words filter its rows, `--json FILE` keeps the numbers.
+ * @file `npm run bench -- [words] [--against openblas,onednn] [--processes 3] [--rounds 9] [--json FILE]`: builds the native benchmark with
+ * CMake and runs it in fresh processes, turn by turn with the libraries that it is to be compared with; medians over the processes.
+ * Words filter its rows (bench/native/README.md).
  */
 import { spawnSync } from "node:child_process";
-import { availableParallelism } from "node:os";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { root } from "./files.mjs";
+
+/** @typedef {{ name: string, shape: string, form: string, dtype: string, threads: number, medianNs: number, limitedBy: string, share: number,
+ *   gflops?: number, gigabytesPerSecond?: number, comparedWith?: string, timeQuotient?: number, limit?: number }} Row */
+/** @typedef {{ cpu: string, backend: string, version: string, peak1: number, peak2: number, read1: number, read2: number, copy1: number,
+ *   copy2: number, rows: Row[] }} Run */
+
+const { values, positionals: words } = parseArgs({
+  allowPositionals: true,
+  options: {
+    against: { type: "string", default: "" },
+    processes: { type: "string", default: "1" },
+    rounds: { type: "string", default: "9" },
+    json: { type: "string" },
+  },
+});
+const contenders = values.against.split(",").filter((name) => name !== "");
 
 /** @param {string} command @param {string[]} args */
 function must(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: "inherit" });
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   if (error !== undefined) throw error;
   if (status !== 0) process.exit(status ?? 1);
 }
 
+/** @param {readonly number[]} numbers */
+function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const [low = 0, high = 0] = [sorted[sorted.length % 2 === 0 ? middle - 1 : middle], sorted[middle]];
+  return (low + high) / 2;
+}
+
+/** @param {Row} row */
+const keyOf = ({ name, shape, form, dtype, threads }) => [name, shape, form, dtype, `x${threads}`].join(" ");
+
 must("cmake", ["-S", ".", "-B", "build-native", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]);
 must("cmake", ["--build", "build-native", "--parallel", String(availableParallelism()), "--target", "lowrank_bench"]);
-must(join(root, "build-native", "lowrank_bench"), process.argv.slice(2));
+
+/** The runs of each contender; lowrank's own under "". @type {Map<string, Run[]>} */
+const runs = new Map(["", ...contenders].map((name) => [name, []]));
+const folder = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
+try {
+  for (let process = 0; process < Number(values.processes); process++) {
+    for (const [contender, list] of runs) {
+      const file = join(folder, `${contender}.json`);
+      const backend = contender === "" ? [] : ["--backend", contender];
+      must(join(root, "build-native", "lowrank_bench"), [...words, "--rounds", values.rounds, "--json", file, ...backend]);
+      list.push(JSON.parse(readFileSync(file, "utf8")));
+    }
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+const own = runs.get("") ?? [];
+const machine = Object.fromEntries(
+  ["peak1", "peak2", "read1", "read2", "copy1", "copy2"].map((rate) => {
+    const all = [...runs.values()].flat();
+    return [rate, median(all.map((run) => Number(run[/** @type {keyof Run} */ (rate)])))];
+  }),
+);
+
+/** The times of a row in each process of a contender. @param {string} contender @param {string} key */
+const timesOf = (contender, key) =>
+  (runs.get(contender) ?? []).flatMap(({ rows }) => rows.filter((row) => keyOf(row) === key).map(({ medianNs }) => medianNs));
+
+const table = (own[0]?.rows ?? []).map((first) => {
+  const key = keyOf(first);
+  const all = own.flatMap(({ rows }) => rows.filter((row) => keyOf(row) === key));
+  const limit = machine[`${first.limitedBy}${first.threads}`] ?? 0;
+  /** @param {number} ns */
+  const shareAt = (ns) => ((first.gflops ?? first.gigabytesPerSecond ?? 0) * first.medianNs) / ns / limit;
+  const ownTimes = all.map(({ medianNs }) => medianNs);
+  const against = Object.fromEntries(
+    contenders.flatMap((contender) => {
+      const times = timesOf(contender, key);
+      const ratios = times.map((time, i) => time / (ownTimes[i] ?? Number.NaN));
+      return times.length === 0 ? [] : [[contender, { medianNs: median(times), share: shareAt(median(times)), times: median(ratios) }]];
+    }),
+  );
+  const quotients = all.flatMap(({ timeQuotient }) => (timeQuotient === undefined ? [] : [timeQuotient]));
+  return {
+    ...{ row: key, medianNs: median(ownTimes), limitedBy: first.limitedBy, share: shareAt(median(ownTimes)), against },
+    ...(first.comparedWith === undefined ? {} : { comparedWith: first.comparedWith, timeQuotient: median(quotients), limit: first.limit }),
+  };
+});
+
+const versions = Object.fromEntries([...runs].map(([name, [run]]) => [name || "lowrank", name === "" ? run?.backend : run?.version]));
+console.log(
+  `\n${own[0]?.cpu}: ${Object.entries(machine)
+    .map(([name, rate]) => `${name} ${rate.toFixed(1)}`)
+    .join(", ")} (GFLOP/s, GB/s)`,
+);
+for (const { row, medianNs, share, limitedBy, against, timeQuotient, limit } of table) {
+  const others = Object.entries(against).map(([name, other]) => `  ${name} ${other.share.toFixed(3)}, ${other.times.toFixed(2)} x`);
+  const quotient = timeQuotient === undefined ? "" : `  quotient ${timeQuotient.toFixed(3)}${limit === undefined ? "" : ` of ${limit.toFixed(3)}`}`;
+  console.log(`${row.padEnd(52)} ${(medianNs / 1e6).toFixed(3).padStart(10)} ms  ${share.toFixed(3)} of ${limitedBy}${others.join("")}${quotient}`);
+}
+
+if (values.json !== undefined) {
+  const commit = spawnSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" }).stdout.trim();
+  const result = { cpu: own[0]?.cpu, date: new Date().toISOString().slice(0, 10), commit, processes: Number(values.processes), versions, machine };
+  writeFileSync(values.json, `${JSON.stringify({ ...result, rows: table }, null, 1)}\n`);
+}

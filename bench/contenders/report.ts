@@ -5,8 +5,8 @@ import { type Answer, median, type Unavailable } from "./answer.js";
 export interface Peak {
   readonly peak1: number;
   readonly peak2: number;
-  readonly copy: number;
-  readonly read: number;
+  readonly copy2: number;
+  readonly read2: number;
 }
 
 /** The answers of one contender to one question, round by round. */
@@ -52,11 +52,11 @@ export interface Report {
 }
 
 export const isPeak = (found: Partial<Peak>): found is Peak =>
-  [found.peak1, found.peak2, found.copy, found.read].every((value) => Number.isFinite(value) && (value as number) > 0);
+  [found.peak1, found.peak2, found.copy2, found.read2].every((value) => Number.isFinite(value) && (value as number) > 0);
 
 export function medianPeak(peaks: readonly Peak[]): Peak | null {
   const of = (name: keyof Peak): number => median(peaks.map((peak) => peak[name]));
-  return peaks.length === 0 ? null : { peak1: of("peak1"), peak2: of("peak2"), copy: of("copy"), read: of("read") };
+  return peaks.length === 0 ? null : { peak1: of("peak1"), peak2: of("peak2"), copy2: of("copy2"), read2: of("read2") };
 }
 
 function rowOf(group: readonly Measured[], unit: string, what: string, valueOf: (answer: Answer) => number): Omit<Row, "shareOfPeak"> {
@@ -116,7 +116,7 @@ export function footnotes({ cpu, commit, date, rounds, peak, unavailable, versio
   const peakLine =
     peak === null
       ? "share of peak: not measured; build the native benchmark with a peak: npm run bench -- peak"
-      : `peak: ${peak.peak1.toFixed(1)} GFLOP/s on one thread, ${peak.peak2.toFixed(1)} on two; ${peak.copy.toFixed(1)} GB/s copied, ${peak.read.toFixed(1)} GB/s read`;
+      : `peak: ${peak.peak1.toFixed(1)} GFLOP/s on one thread, ${peak.peak2.toFixed(1)} on two; ${peak.copy2.toFixed(1)} GB/s copied, ${peak.read2.toFixed(1)} GB/s read`;
   const listed = (found: Readonly<Record<string, string>>): string =>
     Object.entries(found)
       .map(([name, version]) => `${name} ${version}`)

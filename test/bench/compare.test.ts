@@ -19,7 +19,7 @@ const answer = (contender: string, value: number, more: Partial<Answer> = {}): A
   versions: { [contender]: "1.2.3" },
   ...more,
 });
-const peak = { peak1: 100, peak2: 180, copy: 20, read: 30 };
+const peak = { peak1: 100, peak2: 180, copy2: 20, read2: 30 };
 
 describe("the report", () => {
   const asked = (list: readonly Answer[], threads: number): Measured => ({ work: list[0]?.work ?? "", asked: threads, answers: list });
@@ -85,7 +85,7 @@ describe("the report", () => {
     expect(lines).toContain("lowrank: lowrank 0.1.0, node 20");
     expect(lines).toContain("peak: 100.0 GFLOP/s on one thread, 180.0 on two; 20.0 GB/s copied, 30.0 GB/s read");
     expect(footnotes({ ...report, peak: null })).toContainEqual(expect.stringMatching(/share of peak: not measured; build/));
-    expect(isPeak({ peak1: 100, peak2: 0, copy: 1, read: 1 })).toBe(false);
+    expect(isPeak({ peak1: 100, peak2: 0, copy2: 1, read2: 1 })).toBe(false);
     expect(isPeak({ peak1: 100 })).toBe(false);
     expect(isPeak(peak)).toBe(true);
   });
