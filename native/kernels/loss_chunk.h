@@ -5,9 +5,9 @@
 
 namespace lowrank {
 
-/// Rows of logits held at once: at most 32 MB of them, and at least one row.
+/// Rows of logits held at once: at most 64 MB of them, and at least one row.
 inline int64_t loss_chunk_rows(int64_t rows, int64_t vocabulary) {
-  constexpr int64_t kFloats = 1 << 23, kUnit = 8;
+  constexpr int64_t kFloats = 1 << 24, kUnit = 8;
   const int64_t fit = kFloats / std::max<int64_t>(1, vocabulary) / kUnit * kUnit;
   return std::min(std::max<int64_t>(rows, 1), std::max(fit, kUnit));
 }

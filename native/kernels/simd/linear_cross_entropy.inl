@@ -1,11 +1,18 @@
 // The loss from hidden states: logits of a few rows at a time, turned into their own gradient in place.
 
-/// Returns the loss of one row and, when `gradient`, turns its logits into theirs.
+/// The loss of one row of logits; when `gradient`, they become factor * (softmax - [column is the label]).
 float loss_row(float* logits, int64_t n, int32_t label, int32_t ignore, float factor, bool gradient) {
-  const LogSumExp row(logits, n);
-  const float loss = label == ignore ? 0.0f : row.loss(logits[label]);
-  if (gradient) logits_gradient(logits, logits, n, label, ignore, row.value(), factor);
-  return loss;
+  if (label == ignore) {
+    if (gradient) fill_span(logits, 0.0f, n);
+    return 0.0f;
+  }
+  if (!gradient) return LogSumExp(logits, n).loss(logits[label]);
+  const float max = row_max(logits, n), below = max - logits[label];
+  map_span(logits, logits, n, ExpShifted{max});
+  const float total = tree_sum(Terms{logits, nullptr}, n), at_label = logits[label];
+  map_span(logits, logits, n, Scaled{factor / total});
+  logits[label] = factor * (at_label / total - 1.0f);
+  return static_cast<float>(log(static_cast<double>(total))) + below;
 }
 
 /// The products of one chunk, on `logits` [rows, V].
