@@ -392,7 +392,7 @@ const recordings = [
   {
     name: "a recording keeps its first place",
     file: "native/kernels/recording.cpp",
-    find: "if (memory == base_) return;",
+    find: "if (lies_at(memory)) return;",
     replace: "if (base_ != nowhere()) return;",
     tests: recording,
   },
