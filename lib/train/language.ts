@@ -52,6 +52,7 @@ export const recordableLoss = (model: CausalLm, checkpointing: boolean): Recorda
   inputs: (batch) => model.lossInputs(batch),
   loss: (inputs) => withCheckpointing(model, checkpointing, () => model.lossOf(inputs)),
   key: () => String(checkpointing || model.gradientCheckpointing),
+  weights: () => model.parameters().values(),
 });
 
 /** Labels of a batch that count. */

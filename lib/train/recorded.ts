@@ -24,7 +24,12 @@ export interface RecordableLoss<T> {
   /** The mean loss. What it submits depends on the shapes of the inputs alone, and on what `key` tells. */
   readonly loss: (inputs: LossInputs) => Scalar;
   readonly key: () => string;
+  /** What the loss reads beside the batch. */
+  readonly weights: () => Iterable<Parameter>;
 }
+
+/** Takes the arena for recordings of up to `bytes`. @throws LowrankError OUT_OF_MEMORY */
+export type Reserve = (bytes: number) => void;
 
 /** A batch and the weight of its mean loss. */
 export interface Weighted<T> {
@@ -55,16 +60,21 @@ class Recordings<T> {
 
   constructor(
     readonly how: RecordableLoss<T>,
+    readonly reserve: Reserve,
     readonly submit: (inputs: LossInputs, count: Scalar) => void,
   ) {}
 
-  /** Runs the batches in order, and before each of them `prepare`. What has no recording yet is recorded first, before anything runs. */
+  /**
+   * Runs the batches in order, and before each of them `prepare`. First all that have no recording yet are recorded, and memory is taken for the
+   * largest: where it does not suffice, nothing has run.
+   */
   run(batches: readonly Weighted<T>[], prepare: (i: number) => void = () => undefined): void {
     if (this.#version !== structureVersion()) this.dispose();
     this.#version = structureVersion();
     this.#forgetOldest();
     tidy(() => {
       const ready = batches.map((batch) => this.#ready(batch));
+      this.reserve(Math.max(...ready.map(({ kept }) => kept.recording.bytes)));
       ready.forEach(({ kept, given }, i) => {
         prepare(i);
         kept.inputs.forEach((own, n) => {
@@ -129,8 +139,9 @@ export class RecordedGradients<T> {
     how: RecordableLoss<T>,
     readonly record: StepRecord,
     wanted: ReadonlySet<Parameter>,
+    reserve: Reserve,
   ) {
-    this.#recordings = new Recordings(how, (inputs, count) => {
+    this.#recordings = new Recordings(how, reserve, (inputs, count) => {
       const loss = withRecord(record, () => valueAndGrad(() => mul(how.loss(inputs), count), { parameters: wanted }));
       engine().kernels.record_loss(record, loss);
       loss.dispose();
@@ -154,8 +165,8 @@ export class RecordedLoss<T> {
   readonly #recordings: Recordings<T>;
   readonly #result = outsideScopes(() => empty([], "f32"));
 
-  constructor(how: RecordableLoss<T>) {
-    this.#recordings = new Recordings(how, (inputs) => {
+  constructor(how: RecordableLoss<T>, reserve: Reserve = (bytes) => engine().reserveArena(bytes)) {
+    this.#recordings = new Recordings(how, reserve, (inputs) => {
       tidy(() => engine().kernels.copy(this.#result, how.loss(inputs)));
     });
   }

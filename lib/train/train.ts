@@ -24,6 +24,7 @@ import {
   rememberTemplate,
   trainedLabels,
 } from "./language.js";
+import { bytesOf, MemoryPlan } from "./memory.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
 import { RecordedGradients, RecordedLoss } from "./recorded.js";
 import { scheduleFactor } from "./schedule.js";
@@ -103,6 +104,7 @@ async function* observed(
     for await (const event of events) {
       if (event.type === "step") result = { ...result, steps: event.step, loss: event.loss };
       if (event.type === "eval" && event.best) result = { ...result, best: { step: event.step, loss: event.loss } };
+      if (event.type === "done" && event.memory !== undefined) result = { ...result, memory: event.memory };
       yield event;
     }
   } catch (error) {
@@ -167,6 +169,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
 /** One run of a training. */
 class Run<T> {
   readonly #wanted: ReadonlySet<Parameter>;
+  #memory: MemoryPlan | undefined;
   #recorded: RecordedGradients<T> | undefined;
   #recordedLoss: RecordedLoss<T> | undefined;
   readonly #totalSteps: number | undefined;
@@ -201,7 +204,7 @@ class Run<T> {
     const started = performance.now();
     try {
       flat = new FlatParameters(this.parameters, this.plan.optimizer.stateBuffers, this.plan.decayAll);
-      this.#recorded = this.plan.recordable && new RecordedGradients(this.plan.recordable, record, this.#wanted);
+      this.#prepareRecordings(record, flat);
       let last: StepEvent | undefined;
       for await (const event of this.#steps(guard, record, flat)) {
         if (event.type === "step") last = event;
@@ -214,6 +217,7 @@ class Run<T> {
         loss: last?.loss ?? Number.NaN,
         seconds: (performance.now() - started) / 1000,
         ...(this.#best === undefined ? {} : { best: this.#best }),
+        ...(this.#memory?.largest === undefined ? {} : { memory: this.#memory.largest }),
       };
     } catch (error) {
       throw guard.explain(error);
@@ -226,6 +230,14 @@ class Run<T> {
       flat?.dispose();
       record.dispose();
     }
+  }
+
+  #prepareRecordings(record: StepRecord, flat: FlatParameters): void {
+    const { recordable } = this.plan;
+    if (recordable === undefined) return;
+    const frozen = [...recordable.weights()].filter((parameter) => !this.#wanted.has(parameter));
+    this.#memory = new MemoryPlan(bytesOf(frozen), () => flat.bytes + (this.#bestValues?.storage.bytes ?? 0));
+    this.#recorded = new RecordedGradients(recordable, record, this.#wanted, this.#memory.reserve);
   }
 
   async *#steps(guard: Guard, record: StepRecord, flat: FlatParameters): AsyncGenerator<TrainingEvent, void> {
@@ -349,7 +361,7 @@ class Run<T> {
     const { evaluate, loss, recordable, count, sizes, keepBatches } = this.plan;
     const { data, metrics } = evaluate as NonNullable<typeof evaluate>;
     const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches, count, sizes });
-    this.#recordedLoss ??= recordable && new RecordedLoss(recordable);
+    this.#recordedLoss ??= recordable && new RecordedLoss(recordable, this.#memory?.reserve);
     const result = await evaluateBatches(source, this.#recordedLoss?.of ?? loss, metrics ?? {}, guard.owner);
     const best = this.#best === undefined || result.loss < this.#best.loss;
     this.#evaluationsSinceBest = best ? 0 : this.#evaluationsSinceBest + 1;
