@@ -1,4 +1,8 @@
 /** @file Evaluating a language model replays recorded batches: the same bits as the ops one by one, in memory that does not grow with the lengths. */
+import { spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   attach,
@@ -7,6 +11,8 @@ import {
   loadModel,
   memory,
   mul,
+  type ProfileRow,
+  profile,
   resetPeakMemory,
   type TokenBatch,
   type TrainingEvent,
@@ -15,6 +21,7 @@ import {
 } from "../../lib/index.js";
 import { engine } from "../../lib/native/engine.js";
 import { trainedLabels } from "../../lib/train/language.js";
+import { pathOf as pathOfChild } from "../children/run.js";
 import { cases, pathOf } from "./golden-llm.js";
 import { batchesOf, examplesOf } from "./recorded-kit.js";
 
@@ -151,5 +158,95 @@ describe("the memory of an evaluation", () => {
     };
     await peakOf(false);
     expect(await peakOf(true)).toBe(await peakOf(false));
+  });
+});
+
+describe("a batch that is replayed", () => {
+  const name = cases[0] as string;
+
+  it("is stopped where it is by an abort, between batches and in their midst", async () => {
+    using model = await loadModel(pathOf(name, "model"));
+    const rows = examplesOf(new Array(24).fill(250), model.config.vocabSize);
+    const whole = await evaluate(model, rows, { batchSize: 8 });
+    const adapter = attach(model, { targetModules: "all-linear" });
+    const replay = vi.spyOn(engine(), "replay");
+    for (const at of [1, 2, 3]) {
+      for (const [run, skipped] of [
+        [(signal: AbortSignal) => evaluate(model, rows, { batchSize: 8, signal }), 0],
+        [(signal: AbortSignal) => train(adapter, rows.slice(0, 8), { maxSteps: 1, signal, evaluate: { data: rows, every: 1 } }).finished, 1],
+      ] as const) {
+        const controller = new AbortController();
+        const why = new Error("enough");
+        replay.mockClear();
+        const ended = run(controller.signal).catch((error: unknown) => error);
+        const timer = setInterval(() => {
+          if (replay.mock.calls.length < at + skipped) return;
+          clearInterval(timer);
+          controller.abort(why);
+        });
+        expect(await ended).toMatchObject({ code: "ABORTED", cause: why });
+      }
+    }
+    adapter.dispose();
+    expect(await evaluate(model, rows, { batchSize: 8 })).toEqual(whole);
+  });
+
+  it("fails with the error of the op, as one by one", async () => {
+    using model = await loadModel(pathOf(name, "model"));
+    using adapter = attach(model, { targetModules: "all-linear" });
+    const rows = [{ tokens: [1, 2, 3], labels: [1, 2, 9999] }];
+    const batches = batchesOf(rows, 1);
+    const failureOf = (run: Promise<unknown>) =>
+      run.then(
+        () => undefined,
+        (error) => error.toJSON(),
+      );
+    const loss = (batch: TokenBatch) => model.loss(batch);
+    const eager = await failureOf(evaluate(model, batches, { loss, count: trainedLabels }));
+    expect(eager).toMatchObject({ code: "INDEX_OUT_OF_RANGE", details: { kernel: "linear_cross_entropy", actual: 9999 } });
+    expect(await failureOf(evaluate(model, rows, { batchSize: 1 }))).toEqual(eager);
+    expect(await failureOf(train(adapter, rows, { batchSize: 1 }).finished)).toEqual(eager);
+    expect((await evaluate(model, [{ tokens: [1, 2, 3], labels: [1, 2, 3] }], {})).loss).toBeGreaterThan(0);
+  });
+
+  it("is a row of a profile for each of its kernels", async () => {
+    using model = await loadModel(pathOf(name, "model"));
+    const rows = examplesOf([9, 9, 20], model.config.vocabSize);
+    const counted = (found: ProfileRow[]) => {
+      const counts: Record<string, number> = {};
+      for (const { kernel, shapes, flops, ns } of found) {
+        expect(ns).toBeGreaterThanOrEqual(0);
+        if (kernel !== "copy") counts[`${kernel} ${shapes} ${flops}`] = (counts[`${kernel} ${shapes} ${flops}`] ?? 0) + 1;
+      }
+      return counts;
+    };
+    model.loss({ tokens: [[1, 2]], labels: [[1, 2]] }).dispose();
+    const replayed = counted(await profile(() => evaluate(model, rows, { batchSize: 1 })));
+    const loss = (batch: TokenBatch) => model.loss(batch);
+    const eager = counted(await profile(() => evaluate(model, batchesOf(rows, 1), { loss, count: trainedLabels })));
+    expect(Object.keys(replayed).length).toBeGreaterThan(10);
+    expect(replayed).toEqual(eager);
+  });
+
+  it.each(["2", "4"])("is written by LOWRANK_DEBUG=%s, a line for each of its kernels", (LOWRANK_DEBUG) => {
+    // Into a file: what native code writes into a pipe is lost when its reader is slow, because Node does not let it block.
+    const file = join(mkdtempSync(join(tmpdir(), "lowrank-debug-")), "stderr.txt");
+    const out = openSync(file, "w");
+    const { status, stdout } = spawnSync(process.execPath, ["--import", "tsx", pathOfChild("evaluate-twice.ts")], {
+      env: { ...process.env, NODE_OPTIONS: "", LOWRANK_DEBUG },
+      stdio: ["ignore", "pipe", out],
+    });
+    closeSync(out);
+    const [, first = "", second = ""] = readFileSync(file, "utf8").split("batch\n");
+    rmSync(dirname(file), { recursive: true });
+    expect(status).toBe(0);
+    expect(Number(stdout)).toBeGreaterThan(0);
+    const kernels = (text: string) => [...text.matchAll(/^lowrank: (\w+) +[\d.]+ us/gm)].map(([, kernel]) => kernel as string);
+    expect(kernels(second).filter((kernel) => kernel === "attention_forward")).toHaveLength(2);
+    expect(kernels(second)).toContain("linear_cross_entropy");
+    // The table of angles is made once.
+    expect(kernels(first).filter((kernel) => kernel !== "rope_table")).toEqual(kernels(second));
+    const values = second.match(/^ {5}-?[\d.]/gm) ?? [];
+    expect(values.length > 0).toBe(LOWRANK_DEBUG === "4");
   });
 });
