@@ -54,8 +54,8 @@ enum class Use : uint8_t {
   file      // such a block that is filled by a writer outside of the stream
 };
 
-/// Free blocks serve again, also where up to half as much would do less well; and they hold no more than was ever in use at the same time:
-/// tensors of many sizes leave no block of every size behind.
+/// A free block serves again, also for as little as two thirds of it, and free blocks hold no more than was ever in use at the same time:
+/// however many sizes come and go, the pool is at most twice as large as what they needed.
 class Pool {
  public:
   Pool() = default;

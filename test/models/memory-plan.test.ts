@@ -83,17 +83,21 @@ describe("the plan", () => {
     using model = await loadModel(pathOf(name, "model"));
     using adapter = attach(model, { targetModules: "all-linear" });
     const order: string[] = [];
-    for (const method of ["record", "reserveArena", "replay"] as const) {
+    const spied = (["record", "reserveArena", "replay"] as const).map((method) => {
       const original = engine()[method].bind(engine()) as (argument: never) => never;
-      vi.spyOn(engine(), method).mockImplementation((argument: unknown) => {
+      return vi.spyOn(engine(), method).mockImplementation((argument: unknown) => {
         order.push(method);
         return original(argument as never);
       });
-    }
+    });
     const rows = examplesOf([9, 20, 31, 12, 40, 20], model.config.vocabSize);
     await train(adapter, rows, { batchSize: 1, accumulate: 3, shuffle: false }).finished;
     const step = (recorded: number) => [...new Array(recorded).fill("record"), "reserveArena", "replay", "replay", "replay"];
     expect(order).toEqual([...step(3), ...step(2)]);
+    const [record, reserve] = spied;
+    const planned = record?.mock.results.map(({ value }) => value.bytes) as number[]; // of 9, 20, 31, 12 and 40 tokens
+    expect(reserve?.mock.calls).toEqual([[planned[2]], [planned[4]]]);
+    expect(Math.max(...planned)).toBe(planned[4]);
   });
 
   it("counts an evaluation that needs more than a step, and the weights that are kept", async () => {
