@@ -392,7 +392,7 @@ const recordings = [
   {
     name: "a recording keeps its first place",
     file: "native/kernels/recording.cpp",
-    find: "if (memory == base_) return;",
+    find: "if (lies_at(memory)) return;",
     replace: "if (base_ != nowhere()) return;",
     tests: recording,
   },
@@ -402,6 +402,34 @@ const recordings = [
     find: "for (Block& block : blocks_) block.failure = nullptr;",
     replace: "",
     tests: recording,
+  },
+  {
+    name: "an arena is freed under the replay that uses it",
+    file: "native/core/memory.cpp",
+    find: "if (discarded_[i]->used_until > finished) continue;",
+    replace: "",
+    tests: ["test/recording.test.ts"],
+  },
+  {
+    name: "a recording is moved while it runs",
+    file: "native/bind/environment.cpp",
+    find: "if (!recording->lies_at(arena_->data) && used_until > compute_.finished()) compute_.drain();",
+    replace: "",
+    tests: ["test/recording.test.ts"],
+  },
+  {
+    name: "free blocks of every length stay",
+    file: "native/core/memory.cpp",
+    find: "while (passing_ + capacity + free_bytes_ > allowed) {",
+    replace: "while (allowed < 0) {",
+    tests: ["test/models/memory-plan.test.ts"],
+  },
+  {
+    name: "memory for a step is taken batch by batch",
+    file: "lib/train/recorded.ts",
+    find: "this.reserve(Math.max(...ready.map(({ kept }) => kept.recording.bytes)));",
+    replace: "this.reserve(ready[0]?.kept.recording.bytes ?? 0);",
+    tests: ["test/models/memory-plan.test.ts"],
   },
   {
     name: "a step whose update had begun is not told",

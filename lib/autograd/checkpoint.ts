@@ -18,7 +18,7 @@ export function checkpoint<T extends Tensor>(fn: (...inputs: never[]) => T, ...i
     checkTensor(`checkpoint: input ${i}`, input);
   });
   const outer = currentTape();
-  if (outer === undefined) return part(...inputs) as T;
+  if (outer === undefined) return runScope("checkpoint", () => part(...inputs)) as T;
   const probe = new Tape(outer.wanted);
   for (const input of inputs) if (outer.targetOf(input) !== undefined) probe.addLeaf(input);
   try {

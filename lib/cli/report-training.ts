@@ -5,9 +5,9 @@ import type { CausalLm } from "../models/index.js";
 import { packageVersion } from "../native/load.js";
 import { deviceInfo } from "../tensor/device.js";
 import type { Dataset } from "../text/index.js";
-import type { EvalEvent, StepEvent } from "../train/index.js";
+import type { EvalEvent, StepEvent, TrainingMemory } from "../train/index.js";
 import { secondsText } from "../train/progress.js";
-import { countText, escapeHtml, numberText, plural } from "./format.js";
+import { bytesText, countText, escapeHtml, numberText, plural } from "./format.js";
 import { kebab } from "./options.js";
 import type { Arguments } from "./parse.js";
 import { promptText, type Question } from "./prompts.js";
@@ -26,6 +26,8 @@ export interface History {
   readonly evaluations: EvalEvent[];
   /** The evaluation of the values that the training ended with, where those are not simply the last ones. */
   kept: EvalEvent | undefined;
+  /** Of a training that was complete. */
+  memory: TrainingMemory | undefined;
   answers: Answer[];
 }
 
@@ -59,7 +61,12 @@ export function trainingPage({ args, model, adapter, files, history }: Trained):
   });
 }
 
-function factsOf({ steps, evaluations, kept }: History): Fact[] {
+/** What memory was taken for, at its peak. */
+export const memoryText = ({ weightBytes, trainedBytes, activationBytes, otherBytes }: TrainingMemory): string =>
+  `weights ${bytesText(weightBytes)}, adapter with optimizer ${bytesText(trainedBytes)}, activations ${bytesText(activationBytes)} as planned, ` +
+  `other ${bytesText(otherBytes)}`;
+
+function factsOf({ steps, evaluations, kept, memory }: History): Fact[] {
   const [first, last, before, after] = [steps[0], steps.at(-1), evaluations[0], kept ?? evaluations.at(-1)];
   const sumOf = (value: (step: StepEvent) => number): number => steps.reduce((sum, step) => sum + value(step), 0);
   const seconds = sumOf(({ examples, examplesPerSecond }) => examples / examplesPerSecond);
@@ -75,6 +82,7 @@ function factsOf({ steps, evaluations, kept }: History): Fact[] {
         ]),
     { label: "Steps", value: countText(last?.step ?? 0), note: `${numberText(last?.epoch ?? 0)} epochs${ended}` },
     { label: "Time of the steps", value: secondsText(seconds), note: `${countText(sumOf(({ tokens = 0 }) => tokens) / seconds)} tokens/s` },
+    ...(memory === undefined ? [] : [{ label: "Memory", value: bytesText(memory.peakBytes), note: memoryText(memory) }]),
   ];
 }
 

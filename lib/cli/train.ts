@@ -9,15 +9,16 @@ import { matchTargets } from "../lora/targets.js";
 import type { CausalLm } from "../models/index.js";
 import { wantsColor } from "../native/env.js";
 import { LowrankError } from "../native/errors.js";
+import { resetPeakMemory } from "../tensor/device.js";
 import type { Dataset } from "../text/index.js";
-import { type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
+import { type DoneEvent, type EvalEvent, type EvaluationPlan, showProgress, type Training, type TrainOptions, train } from "../train/index.js";
 import type { Context } from "./context.js";
 import { measured, watched } from "./evaluate.js";
-import { numberText, plural } from "./format.js";
+import { bytesText, numberText, plural } from "./format.js";
 import { attachNames, kebab, trainNames } from "./options.js";
 import type { Arguments } from "./parse.js";
 import { answerTo, promptAlone, promptText, type Question, questionsOfData, questionsOfPrompts } from "./prompts.js";
-import { type Answer, type History, trainingPage } from "./report-training.js";
+import { type Answer, type History, memoryText, trainingPage } from "./report-training.js";
 import {
   attachStored,
   checkRows,
@@ -102,7 +103,7 @@ async function run(context: Context, model: CausalLm, adapter: Adapter, files: F
   output.err.write(`${sample}\n\n`);
   output.event({ type: "sample", text: await data.sample(0, { color: false }) });
   await suggestPacking(context, data);
-  const history: History = { steps: [], evaluations: [], kept: undefined, answers: [] };
+  const history: History = { steps: [], evaluations: [], kept: undefined, memory: undefined, answers: [] };
   const questions = await questionsFor(context, isChat(model, adapter));
   for (const question of questions) history.answers.push({ ...question, before: await answer(context, model, question) });
   if (evalData !== undefined) await evaluateAt(context, adapter, evalData, history, "before the training");
@@ -145,9 +146,11 @@ async function trainAndSave(context: Context, adapter: Adapter, training: Traini
   let steps = 0;
   try {
     interrupt.beginGentle(); // a step must be complete
+    resetPeakMemory();
     for await (const event of showProgress(training, { stream: output.err })) {
       output.event({ ...event });
       if (event.type === "done" && args.flag("keepBest")) history.kept = history.evaluations.findLast(({ step }) => step === event.best?.step);
+      if (event.type === "done") tellMemory(context, history, event);
       if (event.type === "eval") history.evaluations.push(event);
       if (event.type === "step") {
         steps = event.step;
@@ -165,6 +168,11 @@ async function trainAndSave(context: Context, adapter: Adapter, training: Traini
   else if (interrupt.requested) output.note("Interrupted before the first step was complete: nothing is saved.");
   if (failure !== undefined) throw failure;
   return steps;
+}
+
+function tellMemory({ output }: Context, history: History, { memory }: DoneEvent): void {
+  history.memory = memory;
+  if (memory !== undefined) output.note(`memory: ${bytesText(memory.peakBytes)} at its peak: ${memoryText(memory)}`);
 }
 
 async function save({ args, output, interrupt }: Context, adapter: Adapter, steps: number, kept: number, isComplete: boolean): Promise<void> {

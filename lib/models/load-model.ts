@@ -6,6 +6,7 @@ import { inFolderOf } from "../io/folder.js";
 import { readIfInside } from "../io/inside.js";
 import { readInto, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
+import { engine } from "../native/engine.js";
 import { checkNames, fileError, LowrankError, nearest, quoted } from "../native/errors.js";
 import type { WeightDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
@@ -25,6 +26,8 @@ export interface LoadModelOptions {
   readonly signal?: AbortSignal;
   /** Told after every tensor. */
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Bytes that all tensors of the process may hold from now on, in place of LOWRANK_MEMORY_BUDGET: more is OUT_OF_MEMORY. */
+  readonly memoryBudget?: number;
   /** Follow symbolic links that lead out of the folder; default false. Links of the Hugging Face cache always work. */
   readonly allowSymlinks?: boolean;
 }
@@ -87,12 +90,20 @@ export async function unlessAbsent<T>(absent: LowrankError["code"], read: () => 
   }
 }
 
-const known = ["dtype", "signal", "onProgress", "allowSymlinks"];
+const known = ["dtype", "signal", "onProgress", "memoryBudget", "allowSymlinks"];
 
+/** Checks the options; a budget holds from here on. */
 function checkOptions(options: LoadModelOptions): void {
   checkNames("loadModel", options, known);
   if (options.dtype !== undefined && !Object.values(stored).includes(options.dtype))
     throw new LowrankError("BAD_DTYPE", `loadModel: dtype is f32, bf16 or f16, found ${String(options.dtype)}`, { actual: options.dtype });
+  const { memoryBudget } = options;
+  if (memoryBudget === undefined) return;
+  if (!Number.isSafeInteger(memoryBudget) || memoryBudget <= 0) {
+    const message = `loadModel: memoryBudget is a positive number of bytes, like 4_000_000_000; found ${String(memoryBudget)}`;
+    throw new LowrankError("BAD_ARGUMENT", message, { actual: memoryBudget });
+  }
+  engine().setBudget(memoryBudget);
 }
 
 /** The type of most of the stored bytes. */

@@ -102,7 +102,15 @@ export class Engine {
     return this.#native.endRecording();
   }
 
-  /** Queues everything that was recorded. The buffers made inside lie in one arena, which is taken now. */
+  /**
+   * Takes the arena for recordings of up to `bytes`, which share it. Between the reservation for a group of recordings and its last replay
+   * nothing is moved, so nothing needs to be waited for. @throws LowrankError OUT_OF_MEMORY
+   */
+  reserveArena(bytes: number): void {
+    if (!this.#native.reserveArena(bytes)) throw this.#outOfMemory(bytes);
+  }
+
+  /** Queues everything that was recorded. The buffers made inside lie in the arena, which is taken now where none that is large enough is. */
   replay({ id, bytes }: NativeRecording): void {
     if (this.#native.replay(id, this.owner) !== undefined) throw this.#outOfMemory(bytes);
   }

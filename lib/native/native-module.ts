@@ -26,6 +26,8 @@ export interface NativeMemory {
   readonly bytes: number;
   readonly reservedBytes: number;
   readonly peakBytes: number;
+  /** Of `bytes`, what the recordings' arena holds. */
+  readonly arenaBytes: number;
   readonly budgetBytes: number;
   readonly processBytes: number;
 }
@@ -77,6 +79,7 @@ export interface NativeModule {
   /** From here on kernels are listed, not run, and buffers are planned, not allocated. Writes and reads are refused. */
   beginRecording(): void;
   endRecording(): NativeRecording;
+  reserveArena(bytes: number): boolean;
   replay(recording: number, owner: number): "out of memory" | undefined;
   forgetRecording(recording: number): void;
   createOwner(): number;

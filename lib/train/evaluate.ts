@@ -7,8 +7,9 @@ import { LowrankError } from "../native/errors.js";
 import { runScope } from "../tensor/scope.js";
 import { checkTensor, Tensor, viewOf } from "../tensor/tensor.js";
 import { type Batch, BatchSource, type TrainingData } from "./data.js";
-import { type LanguageExample, languageBatches, languageLoss, languageModelOf, languageSizes, refuseOwnLoss, trainedLabels } from "./language.js";
+import { type LanguageExample, languageBatches, languageModelOf, languageSizes, recordableLoss, refuseOwnLoss, trainedLabels } from "./language.js";
 import { checkBatchSize, checkEvaluateOptions, type EvaluateOptions, type LossResult } from "./options.js";
+import { RecordedLoss } from "./recorded.js";
 
 export interface EvaluationResult {
   /** Mean over all examples. */
@@ -47,14 +48,23 @@ export async function evaluate<T>(target: object, data: TrainingData<T>, options
   return guarded(options, source);
 }
 
-function evaluateLanguage(model: CausalLm, data: TrainingData<LanguageExample>, options: EvaluateOptions<TokenBatch>): Promise<EvaluationResult> {
+async function evaluateLanguage(
+  model: CausalLm,
+  data: TrainingData<LanguageExample>,
+  options: EvaluateOptions<TokenBatch>,
+): Promise<EvaluationResult> {
   refuseOwnLoss("evaluate", options);
   const { batchSize = 8, ...others } = options;
   checkBatchSize("evaluate", batchSize);
   const batches = languageBatches(data, { batchSize, shuffle: false, seed: 0 });
   const source = (): BatchSource<TokenBatch> =>
     new BatchSource(batches, { shuffle: false, seed: 0, keepBatches: true, count: trainedLabels, sizes: languageSizes });
-  return guarded({ ...others, loss: languageLoss(model, false) }, source);
+  const recorded = new RecordedLoss(recordableLoss(model, false));
+  try {
+    return await guarded({ ...others, loss: recorded.of }, source);
+  } finally {
+    recorded.dispose();
+  }
 }
 
 async function guarded<T>(options: EvaluateOptions<T>, sourceOf: (count: EvaluateOptions<T>["count"]) => BatchSource<T>): Promise<EvaluationResult> {

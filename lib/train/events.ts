@@ -1,4 +1,5 @@
 /** @file What a training tells while it runs: plain data. */
+import type { TrainingMemory } from "./memory.js";
 
 export interface StepEvent {
   readonly type: "step";
@@ -53,6 +54,8 @@ export interface DoneEvent {
   readonly seconds: number;
   /** The best evaluation, if there was one. */
   readonly best?: { readonly step: number; readonly loss: number };
+  /** Language models without a loss of their own: memory where it was most. */
+  readonly memory?: TrainingMemory;
 }
 
 export type TrainingEvent = StepEvent | EvalEvent | WarningEvent | DoneEvent;
@@ -62,4 +65,6 @@ export interface TrainingResult {
   readonly steps: number;
   readonly loss: number;
   readonly best?: { readonly step: number; readonly loss: number };
+  /** Language models without a loss of their own: memory where it was most. */
+  readonly memory?: TrainingMemory;
 }

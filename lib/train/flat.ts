@@ -69,6 +69,11 @@ export class FlatParameters {
     parameter.grad = part(this.gradients);
   }
 
+  /** Of values, gradients and state. */
+  get bytes(): number {
+    return (2 + this.state.length) * this.values.storage.bytes;
+  }
+
   zeroGradients(): void {
     engine().kernels.fill(this.gradients, 0);
     this.gradients.storage.version++;

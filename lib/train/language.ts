@@ -3,7 +3,6 @@ import { Adapter } from "../lora/index.js";
 import { countTrained } from "../models/batch.js";
 import { CausalLm, type TokenBatch } from "../models/index.js";
 import { LowrankError } from "../native/errors.js";
-import type { Tensor } from "../tensor/tensor.js";
 import { checkData, type IndexedData, isIndexed, type TrainingData } from "./data.js";
 import { permutation } from "./permutation.js";
 import type { RecordableLoss } from "./recorded.js";
@@ -38,11 +37,6 @@ export function rememberTemplate(target: unknown, data: unknown): void {
   for (const one of Array.isArray(target) ? target : [target]) if (one instanceof Adapter) one.chatTemplate = template;
 }
 
-/** The loss of a batch, with the layers computed again in the backward walk when `checkpointing`. */
-export function languageLoss(model: CausalLm, checkpointing: boolean): (batch: TokenBatch) => Tensor {
-  return (batch) => withCheckpointing(model, checkpointing, () => model.loss(batch));
-}
-
 function withCheckpointing<R>(model: CausalLm, checkpointing: boolean, fn: () => R): R {
   const before = model.gradientCheckpointing;
   model.gradientCheckpointing = checkpointing || before;
@@ -53,11 +47,12 @@ function withCheckpointing<R>(model: CausalLm, checkpointing: boolean, fn: () =>
   }
 }
 
-/** The same loss, for recording. */
+/** The loss of a batch, with the layers computed again in the backward walk when `checkpointing`. */
 export const recordableLoss = (model: CausalLm, checkpointing: boolean): RecordableLoss<TokenBatch> => ({
   inputs: (batch) => model.lossInputs(batch),
   loss: (inputs) => withCheckpointing(model, checkpointing, () => model.lossOf(inputs)),
   key: () => String(checkpointing || model.gradientCheckpointing),
+  weights: () => model.parameters().values(),
 });
 
 /** Labels of a batch that count. */

@@ -1,6 +1,6 @@
 /**
- * @file The loss of language batches and its gradients, recorded once for each shape of batch and then replayed: one command a batch in place of
- * thousands, with everything between in one arena.
+ * @file The loss of language batches, alone or with its gradients, recorded once for each shape of batch and then replayed: one command a batch
+ * in place of thousands, with everything between in one arena.
  */
 import type { Parameter } from "../autograd/parameter.js";
 import { withRecord } from "../autograd/randomness.js";
@@ -13,15 +13,28 @@ import type { NativeRecording } from "../native/native-module.js";
 import { tensor } from "../tensor/create.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import type { StepRecord } from "../tensor/step-record.js";
-import { empty, type Tensor } from "../tensor/tensor.js";
+import { empty, type Tensor, viewOf } from "../tensor/tensor.js";
+
+type Scalar = Tensor<[], "f32">;
 
 /** How a batch becomes a loss. */
 export interface RecordableLoss<T> {
   /** Makes the tensors that the loss reads. */
   readonly inputs: (item: T) => LossInputs;
   /** The mean loss. What it submits depends on the shapes of the inputs alone, and on what `key` tells. */
-  readonly loss: (inputs: LossInputs) => Tensor<[], "f32">;
+  readonly loss: (inputs: LossInputs) => Scalar;
   readonly key: () => string;
+  /** What the loss reads beside the batch. */
+  readonly weights: () => Iterable<Parameter>;
+}
+
+/** Takes the arena for recordings of up to `bytes`. @throws LowrankError OUT_OF_MEMORY */
+export type Reserve = (bytes: number) => void;
+
+/** A batch and the weight of its mean loss. */
+export interface Weighted<T> {
+  readonly item: T;
+  readonly count: number;
 }
 
 interface Kept {
@@ -30,44 +43,46 @@ interface Kept {
   readonly inputs: readonly Tensor[];
 }
 
+/** A recording, and the tensors of the batch that it is to run on. */
+interface Ready {
+  readonly kept: Kept;
+  readonly given: readonly Tensor[];
+}
+
 /** Enough for rows of any length up to a few thousand tokens, when they are padded to few lengths. */
 const most = 32;
 
-export class RecordedLoss<T> {
+/** What `submit` does with a batch, recorded for each shape. */
+class Recordings<T> {
   readonly #kept = new Map<string, Kept>();
   /** Of the structure that was recorded. */
   #version = structureVersion();
 
   constructor(
     readonly how: RecordableLoss<T>,
-    readonly wanted: ReadonlySet<Parameter>,
+    readonly reserve: Reserve,
+    readonly submit: (inputs: LossInputs, count: Scalar) => void,
   ) {}
 
-  /** Adds the loss of a batch, times `count`, to the record, and its gradient to those of the parameters. */
-  submit(record: StepRecord, item: T, count: number): void {
+  /**
+   * Runs the batches in order, and before each of them `prepare`. First all that have no recording yet are recorded, and memory is taken for the
+   * largest: where it does not suffice, nothing has run.
+   */
+  run(batches: readonly Weighted<T>[], prepare: (i: number) => void = () => undefined): void {
+    if (this.#version !== structureVersion()) this.dispose();
+    this.#version = structureVersion();
+    this.#forgetOldest();
     tidy(() => {
-      const inputs = this.how.inputs(item);
-      const weight = tensor(Float32Array.of(count), []);
-      const given = [weight];
-      replaced(inputs, (x) => {
-        given.push(x);
-        return x;
+      const ready = batches.map((batch) => this.#ready(batch));
+      this.reserve(Math.max(...ready.map(({ kept }) => kept.recording.bytes)));
+      ready.forEach(({ kept, given }, i) => {
+        prepare(i);
+        kept.inputs.forEach((own, n) => {
+          engine().kernels.copy(own, given[n] as Tensor);
+        });
+        engine().replay(kept.recording);
       });
-      if (this.#version !== structureVersion()) this.dispose();
-      this.#version = structureVersion();
-      const key = [this.how.key(), ...given.map(({ shape }) => shape.join("×"))].join(" ");
-      const kept = this.#take(key) ?? this.#record(record, inputs, weight);
-      this.#kept.set(key, kept);
-      kept.inputs.forEach((own, i) => {
-        engine().kernels.copy(own, given[i] as Tensor);
-      });
-      engine().replay(kept.recording);
     });
-    for (const [key, oldest] of this.#kept) {
-      if (this.#kept.size <= most) break;
-      this.#kept.delete(key);
-      forget(oldest);
-    }
   }
 
   dispose(): void {
@@ -75,35 +90,96 @@ export class RecordedLoss<T> {
     this.#kept.clear();
   }
 
-  /** Out of the map: whoever uses it puts it back behind all others. */
-  #take(key: string): Kept | undefined {
-    const found = this.#kept.get(key);
-    this.#kept.delete(key);
-    return found;
+  #forgetOldest(): void {
+    for (const [key, oldest] of this.#kept) {
+      if (this.#kept.size <= most) return;
+      this.#kept.delete(key);
+      forget(oldest);
+    }
   }
 
-  #record(record: StepRecord, like: LossInputs, weight: Tensor): Kept {
+  #ready({ item, count }: Weighted<T>): Ready {
+    const inputs = this.how.inputs(item);
+    const weight = tensor(Float32Array.of(count), []) as Scalar;
+    const given: Tensor[] = [weight];
+    replaced(inputs, (x) => {
+      given.push(x);
+      return x;
+    });
+    const key = [this.how.key(), ...given.map(({ shape }) => shape.join("×"))].join(" ");
+    const kept = this.#kept.get(key) ?? this.#record(inputs, weight);
+    this.#kept.delete(key); // whoever is used goes behind all others
+    this.#kept.set(key, kept);
+    return { kept, given };
+  }
+
+  #record(like: LossInputs, weight: Scalar): Kept {
     const made: Tensor[] = [];
-    const own = (x: Tensor): Tensor => {
-      const copy = outsideScopes(() => empty(x.shape, x.dtype));
+    const own = <X extends Tensor>(x: X): X => {
+      const copy = outsideScopes(() => empty(x.shape, x.dtype)) as X;
       made.push(copy);
       return copy;
     };
     try {
-      const total = own(weight);
+      const count = own(weight);
       const inputs = replaced(like, own);
-      const recording = engine().record(() => {
-        const loss = withRecord(record, () =>
-          valueAndGrad(() => mul(this.how.loss(inputs), total as Tensor<[], "f32">), { parameters: this.wanted }),
-        );
-        engine().kernels.record_loss(record, loss);
-        loss.dispose();
-      });
-      return { recording, inputs: made };
+      return { recording: engine().record(() => this.submit(inputs, count)), inputs: made };
     } catch (error) {
       for (const tensor of made) tensor.dispose();
       throw error;
     }
+  }
+}
+
+/** Adds the losses of batches, each times its count, to the step record, and their gradients to those of the parameters. */
+export class RecordedGradients<T> {
+  readonly #recordings: Recordings<T>;
+
+  constructor(
+    how: RecordableLoss<T>,
+    readonly record: StepRecord,
+    wanted: ReadonlySet<Parameter>,
+    reserve: Reserve,
+  ) {
+    this.#recordings = new Recordings(how, reserve, (inputs, count) => {
+      const loss = withRecord(record, () => valueAndGrad(() => mul(how.loss(inputs), count), { parameters: wanted }));
+      engine().kernels.record_loss(record, loss);
+      loss.dispose();
+    });
+  }
+
+  /** The micro-batches of a step. */
+  submit(batches: readonly Weighted<T>[]): void {
+    this.#recordings.run(batches, (micro) => {
+      if (micro > 0) this.record.setMicro(micro);
+    });
+  }
+
+  dispose(): void {
+    this.#recordings.dispose();
+  }
+}
+
+/** The mean losses of batches, without gradients. */
+export class RecordedLoss<T> {
+  readonly #recordings: Recordings<T>;
+  readonly #result = outsideScopes(() => empty([], "f32"));
+
+  constructor(how: RecordableLoss<T>, reserve: Reserve = (bytes) => engine().reserveArena(bytes)) {
+    this.#recordings = new Recordings(how, reserve, (inputs) => {
+      tidy(() => engine().kernels.copy(this.#result, how.loss(inputs)));
+    });
+  }
+
+  /** A scalar, to be read before the loss of the next batch is asked for. */
+  readonly of = (item: T): Tensor => {
+    this.#recordings.run([{ item, count: 1 }]);
+    return viewOf(this.#result, [], this.#result);
+  };
+
+  dispose(): void {
+    this.#recordings.dispose();
+    this.#result.dispose();
   }
 }
 

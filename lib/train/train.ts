@@ -17,7 +17,6 @@ import { FlatParameters } from "./flat.js";
 import {
   type LanguageExample,
   languageBatches,
-  languageLoss,
   languageModelOf,
   languageSizes,
   recordableLoss,
@@ -25,8 +24,9 @@ import {
   rememberTemplate,
   trainedLabels,
 } from "./language.js";
+import { bytesOf, MemoryPlan } from "./memory.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
-import { RecordedLoss } from "./recorded.js";
+import { RecordedGradients, RecordedLoss } from "./recorded.js";
 import { scheduleFactor } from "./schedule.js";
 
 /** What can be trained: anything with parameters by name. */
@@ -104,6 +104,7 @@ async function* observed(
     for await (const event of events) {
       if (event.type === "step") result = { ...result, steps: event.step, loss: event.loss };
       if (event.type === "eval" && event.best) result = { ...result, best: { step: event.step, loss: event.loss } };
+      if (event.type === "done" && event.memory !== undefined) result = { ...result, memory: event.memory };
       yield event;
     }
   } catch (error) {
@@ -156,7 +157,7 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
   const checked = checkTrainOptions<TokenBatch>({
     ...others,
     ...(evaluate === undefined ? {} : { evaluate: { ...evaluate, data: batched(evaluate.data, false, 0) } }),
-    loss: languageLoss(model, gradientCheckpointing),
+    loss: (batch) => model.loss(batch),
     count: trainedLabels,
   });
   const plan: TrainPlan<TokenBatch> = { ...checked, sizes: languageSizes, recordable: recordableLoss(model, gradientCheckpointing) };
@@ -168,7 +169,9 @@ function planTraining<T>(target: unknown, data: TrainingData<T>, options: TrainO
 /** One run of a training. */
 class Run<T> {
   readonly #wanted: ReadonlySet<Parameter>;
-  readonly #recorded: RecordedLoss<T> | undefined;
+  #memory: MemoryPlan | undefined;
+  #recorded: RecordedGradients<T> | undefined;
+  #recordedLoss: RecordedLoss<T> | undefined;
   readonly #totalSteps: number | undefined;
   readonly #batchesPerEpoch: number | undefined;
   #best: { step: number; loss: number } | undefined;
@@ -184,7 +187,6 @@ class Run<T> {
     readonly requireTrainable: () => void,
   ) {
     this.#wanted = new Set(parameters.values());
-    this.#recorded = plan.recordable && new RecordedLoss(plan.recordable, this.#wanted);
     this.#batchesPerEpoch = source.length;
     const perEpoch = source.length === undefined ? undefined : Math.ceil(source.length / plan.accumulate);
     const byEpochs = perEpoch === undefined ? Number.POSITIVE_INFINITY : perEpoch * plan.epochs;
@@ -202,6 +204,7 @@ class Run<T> {
     const started = performance.now();
     try {
       flat = new FlatParameters(this.parameters, this.plan.optimizer.stateBuffers, this.plan.decayAll);
+      this.#prepareRecordings(record, flat);
       let last: StepEvent | undefined;
       for await (const event of this.#steps(guard, record, flat)) {
         if (event.type === "step") last = event;
@@ -214,6 +217,7 @@ class Run<T> {
         loss: last?.loss ?? Number.NaN,
         seconds: (performance.now() - started) / 1000,
         ...(this.#best === undefined ? {} : { best: this.#best }),
+        ...(this.#memory?.largest === undefined ? {} : { memory: this.#memory.largest }),
       };
     } catch (error) {
       throw guard.explain(error);
@@ -221,10 +225,19 @@ class Run<T> {
       guard.stop();
       guard.release();
       this.#recorded?.dispose();
+      this.#recordedLoss?.dispose();
       this.#bestValues?.dispose();
       flat?.dispose();
       record.dispose();
     }
+  }
+
+  #prepareRecordings(record: StepRecord, flat: FlatParameters): void {
+    const { recordable } = this.plan;
+    if (recordable === undefined) return;
+    const frozen = [...recordable.weights()].filter((parameter) => !this.#wanted.has(parameter));
+    this.#memory = new MemoryPlan(bytesOf(frozen), () => flat.bytes + (this.#bestValues?.storage.bytes ?? 0));
+    this.#recorded = new RecordedGradients(recordable, record, this.#wanted, this.#memory.reserve);
   }
 
   async *#steps(guard: Guard, record: StepRecord, flat: FlatParameters): AsyncGenerator<TrainingEvent, void> {
@@ -301,13 +314,14 @@ class Run<T> {
   #submit(record: StepRecord, flat: FlatParameters, group: readonly Batch<T>[]): void {
     const { kernels } = engine();
     flat.zeroGradients();
-    group.forEach((batch, micro) => {
-      if (micro > 0) record.setMicro(micro);
-      if (this.#recorded !== undefined) return this.#recorded.submit(record, batch.item, batch.count);
-      const loss = withRecord(record, () => this.#backward(batch));
-      kernels.record_loss(record, loss);
-      loss.dispose();
-    });
+    if (this.#recorded !== undefined) this.#recorded.submit(group);
+    else
+      group.forEach((batch, micro) => {
+        if (micro > 0) record.setMicro(micro);
+        const loss = withRecord(record, () => this.#backward(batch));
+        kernels.record_loss(record, loss);
+        loss.dispose();
+      });
     kernels.grad_squares(record, flat.gradients, 0);
     kernels.step_gate(record);
     this.plan.optimizer.submit(kernels, record, { values: flat.values, gradients: flat.gradients, state: flat.state, decayed: flat.decayed });
@@ -344,10 +358,11 @@ class Run<T> {
 
   async #evaluate(guard: Guard, flat: FlatParameters, step: number, epoch: number): Promise<EvalEvent> {
     this.requireTrainable();
-    const { evaluate, loss, count, sizes, keepBatches } = this.plan;
+    const { evaluate, loss, recordable, count, sizes, keepBatches } = this.plan;
     const { data, metrics } = evaluate as NonNullable<typeof evaluate>;
     const source = new BatchSource(data, { shuffle: false, seed: 0, keepBatches, count, sizes });
-    const result = await evaluateBatches(source, loss, metrics ?? {}, guard.owner);
+    this.#recordedLoss ??= recordable && new RecordedLoss(recordable, this.#memory?.reserve);
+    const result = await evaluateBatches(source, this.#recordedLoss?.of ?? loss, metrics ?? {}, guard.owner);
     const best = this.#best === undefined || result.loss < this.#best.loss;
     this.#evaluationsSinceBest = best ? 0 : this.#evaluationsSinceBest + 1;
     if (best) this.#best = { step, loss: result.loss };

@@ -67,15 +67,17 @@ void Environment::shut_down() {
 
 // --- buffers ----------------------------------------------------------------------------------------------------------------------
 
-Block* Environment::take_block(int64_t bytes, uint64_t finished) {
-  Block* block = pool_.take(bytes, finished);
-  if (block == nullptr && pool_.free_bytes() > 0) {
-    compute_.drain();
-    files_.drain();
-    pool_.trim();
-    block = pool_.take(bytes);
-  }
-  return block;
+bool Environment::return_spare() {
+  if (!pool_.has_spare()) return false;
+  compute_.drain();
+  files_.drain();
+  pool_.trim();
+  return true;
+}
+
+Block* Environment::take_block(int64_t bytes, Use use) {
+  Block* block = pool_.take(bytes, use, compute_.finished());
+  return block == nullptr && return_spare() ? pool_.take(bytes, use, compute_.finished()) : block;
 }
 
 uint32_t Environment::take_slot() {
@@ -94,9 +96,9 @@ uint32_t Environment::take_slot() {
 double Environment::allocate(int64_t bytes, bool state, bool external, bool fresh) {
   // State outlives recordings, and files are read while one is made.
   const bool planned = tracing_ != nullptr && !state && !fresh;
-  Block* block = planned ? tracing_->recording->allocate(bytes) : take_block(bytes, fresh ? compute_.finished() : UINT64_MAX);
+  const Use use = fresh ? Use::file : state ? Use::state : Use::passing;
+  Block* block = planned ? tracing_->recording->allocate(bytes) : take_block(bytes, use);
   if (block == nullptr) return 0;
-  block->state = state;
   const uint32_t index = take_slot();
   Slot& s = slots_[index];
   s.block = block, s.bytes = bytes, s.external = external && !planned, s.planned = planned, s.released = false, s.used = false, s.pins = 0;
@@ -167,7 +169,7 @@ const char* Environment::submit(uint32_t index, double owner_id) {
   std::byte* scratch = nullptr;
   const int64_t scratch_bytes = info.scratch(active_table(), ThreadPool::shared().threads(), command.args);
   if (scratch_bytes > 0) {
-    Block* block = take_block(scratch_bytes, UINT64_MAX);
+    Block* block = take_block(scratch_bytes, Use::passing);
     if (block == nullptr) return "out of memory";
     scratch = block->data;
     pool_.give_back(block, scratch_bytes, compute_.published() + 1);  // later commands come later
@@ -253,6 +255,7 @@ void Environment::deliver() {
       else
         pending.deferred.Reject(to_js(env_, *done.failure));
     }
+  pool_.collect(compute_.finished());
   if (pending_.empty()) wake_.Unref(env_);
 }
 
@@ -298,18 +301,21 @@ const Recording* Environment::recording(double id) const {
   return found == recordings_.end() ? nullptr : found->second.recording.get();
 }
 
-Block* Environment::arena_of(int64_t bytes) {
-  if (arena_ != nullptr && arena_->bytes >= bytes) return arena_;
+bool Environment::reserve_arena(int64_t bytes) {
+  if (arena_ != nullptr && arena_->bytes >= bytes) return true;
   drop_arena();
-  arena_ = take_block(bytes, UINT64_MAX);
-  arena_bytes_ = bytes;
-  return arena_;
+  // One smaller one may be in use yet; if there are more, somebody replays ever larger recordings without waiting.
+  if (pool_.discarded() > 1) {
+    compute_.drain();
+    pool_.collect(compute_.finished());
+  }
+  arena_ = pool_.take_apart(bytes);
+  if (arena_ == nullptr && return_spare()) arena_ = pool_.take_apart(bytes);
+  return arena_ != nullptr;
 }
 
 void Environment::drop_arena() {
-  if (arena_ == nullptr) return;
-  compute_.drain();
-  pool_.discard(arena_, arena_bytes_);
+  if (arena_ != nullptr) pool_.discard(arena_, arena_->bytes, arena_used_until_, compute_.finished());
   arena_ = nullptr;
 }
 
@@ -320,13 +326,14 @@ const char* Environment::replay(double id, double owner_id) {
   if (who == nullptr) return "no such owner";
   if (tracing_ != nullptr) return "a replay while a recording is made";
   auto& [recording, pinned, used_until] = found->second;
-  const Block* arena = arena_of(recording->bytes());
-  if (arena == nullptr) return "out of memory";
-  // In another place only after the arena has grown, for which all replays were waited for: none of this recording is under way.
-  recording->place(arena->data);
+  if (!reserve_arena(recording->bytes())) return "out of memory";
+  // Nothing of a recording may be under way while it is moved. Whoever reserves what several need before the first of them is replayed, and
+  // waits for them before the next ones, never waits here.
+  if (!recording->lies_at(arena_->data) && used_until > compute_.finished()) compute_.drain();
+  recording->place(arena_->data);
   make_replay_command(compute_.begin(), who, *recording);
   compute_.publish();
-  used_until = compute_.published();
+  used_until = arena_used_until_ = compute_.published();
   return nullptr;
 }
 

@@ -43,6 +43,10 @@ class Environment final : public BufferTable {
   bool is_recording() const { return tracing_ != nullptr; }
   /// Null when there is none of this id.
   const Recording* recording(double id) const;
+  /// Takes memory for recordings of up to `bytes`. They share it, as commands run in order. What lay in a smaller one is not waited for.
+  /// False when the budget does not allow it.
+  bool reserve_arena(int64_t bytes);
+  int64_t arena_bytes() const { return arena_ == nullptr ? 0 : arena_->bytes; }
   /// Queues all its commands as one. Returns null, or what is wrong.
   const char* replay(double id, double owner);
   void forget_recording(double id);
@@ -84,10 +88,10 @@ class Environment final : public BufferTable {
   };
 
   uint32_t take_slot();
-  /// From the pool; where the budget does not allow it, after the pool has given its free blocks back. Null when that does not help.
-  Block* take_block(int64_t bytes, uint64_t finished);
-  /// The memory that all recordings share, as commands run in order: at least `bytes`, or null.
-  Block* arena_of(int64_t bytes);
+  /// From the pool; where the budget does not allow it, after `return_spare`. Null when that does not help.
+  Block* take_block(int64_t bytes, Use use);
+  /// Returns to the system what nobody uses, for which everything queued is waited for. False when there is nothing.
+  bool return_spare();
   void drop_arena();
   void pin_outside(const KernelInfo& info);
   void unpin(uint32_t index);
@@ -109,7 +113,7 @@ class Environment final : public BufferTable {
   std::unordered_map<double, Recorded> recordings_;
   double next_recording_ = 1;
   Block* arena_ = nullptr;
-  int64_t arena_bytes_ = 0;
+  uint64_t arena_used_until_ = 0;
   uint64_t next_ticket_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;
   Napi::ThreadSafeFunction wake_;

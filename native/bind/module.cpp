@@ -114,6 +114,7 @@ Napi::Value memory(const Info& info) {
   result["buffers"] = Napi::Number::New(info.Env(), static_cast<double>(c.buffers));
   result["bytes"] = Napi::Number::New(info.Env(), static_cast<double>(c.bytes));
   result["reservedBytes"] = Napi::Number::New(info.Env(), static_cast<double>(c.reserved));
+  result["arenaBytes"] = Napi::Number::New(info.Env(), static_cast<double>(self(info).arena_bytes()));
   result["peakBytes"] = Napi::Number::New(info.Env(), static_cast<double>(c.peak));
   result["budgetBytes"] = Napi::Number::New(info.Env(), static_cast<double>(Budget::shared().limit()));
   result["processBytes"] = Napi::Number::New(info.Env(), static_cast<double>(Budget::shared().reserved()));
@@ -194,6 +195,8 @@ Napi::Value end_recording(const Info& info) {
   return result;
 }
 
+Napi::Value reserve_arena(const Info& info) { return Napi::Boolean::New(info.Env(), self(info).reserve_arena(natural(info, 0))); }
+
 Napi::Value replay(const Info& info) { return submitted(info, self(info).replay(number(info, 0), number(info, 1))); }
 
 void forget_recording(const Info& info) { self(info).forget_recording(number(info, 0)); }
@@ -241,6 +244,7 @@ Napi::Object init_module(Napi::Env env, Napi::Object exports) {
   exports["submit"] = Napi::Function::New(env, submit);
   exports["beginRecording"] = Napi::Function::New(env, begin_recording);
   exports["endRecording"] = Napi::Function::New(env, end_recording);
+  exports["reserveArena"] = Napi::Function::New(env, reserve_arena);
   exports["replay"] = Napi::Function::New(env, replay);
   exports["forgetRecording"] = Napi::Function::New(env, forget_recording);
   exports["write"] = Napi::Function::New(env, write);

@@ -25,53 +25,101 @@ int64_t Pool::capacity_for(int64_t bytes) {
   return std::max<int64_t>(64, (bytes + step - 1) / step * step);
 }
 
-Block* Pool::reuse(int64_t capacity, uint64_t finished) {
-  const auto found = free_.find(capacity);
-  if (found == free_.end()) return nullptr;
-  std::vector<Block*>& blocks = found->second;
-  const auto usable = std::find_if(blocks.rbegin(), blocks.rend(), [&](const Block* block) { return block->used_until <= finished; });
-  if (usable == blocks.rend()) return nullptr;
-  Block* block = *usable;
-  blocks.erase(std::next(usable).base());
-  free_bytes_ -= capacity;
+Block* Pool::reuse(int64_t capacity, Use use, uint64_t finished) {
+  const int64_t largest = use == Use::passing ? capacity + capacity / 2 : capacity;  // state stays long: what it wastes is gone
+  for (auto found = free_.lower_bound(capacity); found != free_.end() && found->first <= largest; ++found) {
+    std::deque<Block*>& blocks = found->second;
+    const auto usable = use == Use::file
+                            ? std::find_if(blocks.rbegin(), blocks.rend(), [&](const Block* b) { return b->used_until <= finished; })
+                            : blocks.rbegin();
+    if (usable == blocks.rend()) continue;
+    Block* block = *usable;
+    blocks.erase(std::next(usable).base());
+    if (blocks.empty()) free_.erase(found);
+    free_bytes_ -= block->bytes;
+    return block;
+  }
+  return nullptr;
+}
+
+Block* Pool::from_system(int64_t capacity) {
+  if (!Budget::shared().reserve(capacity)) return nullptr;
+  void* memory = ::operator new(static_cast<size_t>(capacity), std::align_val_t{64}, std::nothrow);
+  if (memory == nullptr) {
+    Budget::shared().release(capacity);
+    return nullptr;
+  }
+  auto* block = new Block;
+  block->data = static_cast<std::byte*>(memory);
+  block->bytes = capacity;
+  counters_.reserved += capacity;
   return block;
 }
 
-Block* Pool::take(int64_t bytes, uint64_t finished) {
-  const int64_t capacity = capacity_for(bytes);
-  Block* block = reuse(capacity, finished);
-  if (block == nullptr) {
-    if (!Budget::shared().reserve(capacity)) return nullptr;
-    void* memory = ::operator new(static_cast<size_t>(capacity), std::align_val_t{64}, std::nothrow);
-    if (memory == nullptr) {
-      Budget::shared().release(capacity);
-      return nullptr;
-    }
-    block = new Block;
-    block->data = static_cast<std::byte*>(memory);
-    block->bytes = capacity;
-    counters_.reserved += capacity;
-  }
+Block* Pool::handed_out(Block* block, int64_t bytes) {
   ++block->incarnation;
-  block->state = false;
   ++counters_.buffers;
   counters_.bytes += bytes;
   counters_.peak = std::max(counters_.peak, counters_.bytes);
   return block;
 }
 
+Block* Pool::take(int64_t bytes, Use use, uint64_t finished) {
+  const int64_t capacity = capacity_for(bytes);
+  Block* block = reuse(capacity, use, finished);
+  if (block == nullptr) {
+    make_room(use == Use::passing ? capacity : 0, finished);
+    block = from_system(capacity);
+    if (block == nullptr) return nullptr;
+  }
+  block->state = use != Use::passing;
+  if (!block->state) passing_ += block->bytes;
+  most_passing_ = std::max(most_passing_, passing_);
+  return handed_out(block, bytes);
+}
+
+void Pool::make_room(int64_t capacity, uint64_t finished) {
+  const int64_t allowed = 2 * std::max(most_passing_, passing_ + capacity);
+  while (passing_ + capacity + free_bytes_ > allowed) {
+    const auto oldest = std::min_element(free_.begin(), free_.end(), [](const auto& a, const auto& b) {
+      return a.second.front()->used_until < b.second.front()->used_until;
+    });
+    if (oldest == free_.end() || oldest->second.front()->used_until > finished) return;
+    free_bytes_ -= oldest->first;
+    destroy(oldest->second.front());
+    oldest->second.pop_front();
+    if (oldest->second.empty()) free_.erase(oldest);
+  }
+}
+
 void Pool::give_back(Block* block, int64_t bytes, uint64_t used_until) {
   block->used_until = used_until;
   --counters_.buffers;
   counters_.bytes -= bytes;
+  if (!block->state) passing_ -= block->bytes;
   free_bytes_ += block->bytes;
   free_[block->bytes].push_back(block);
 }
 
-void Pool::discard(Block* block, int64_t bytes) {
+Block* Pool::take_apart(int64_t bytes) {
+  Block* block = from_system(bytes);
+  return block == nullptr ? nullptr : handed_out(block, bytes);
+}
+
+void Pool::discard(Block* block, int64_t bytes, uint64_t used_until, uint64_t finished) {
   --counters_.buffers;
   counters_.bytes -= bytes;
-  destroy(block);
+  block->used_until = used_until;
+  discarded_.push_back(block);
+  collect(finished);
+}
+
+void Pool::collect(uint64_t finished) {
+  for (size_t i = discarded_.size(); i-- > 0;) {
+    if (discarded_[i]->used_until > finished) continue;
+    destroy(discarded_[i]);
+    discarded_.erase(discarded_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
 }
 
 void Pool::destroy(Block* block) {
@@ -86,6 +134,7 @@ void Pool::trim() {
     for (Block* block : blocks) destroy(block);
   free_.clear();
   free_bytes_ = 0;
+  collect(UINT64_MAX);
 }
 
 Pool::~Pool() { trim(); }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -47,6 +48,14 @@ struct PoolCounters {
   int64_t peak = 0;      // largest `bytes` since the last reset
 };
 
+enum class Use : uint8_t {
+  passing,  // made and freed again and again
+  state,    // weights and optimizer state
+  file      // such a block that is filled by a writer outside of the stream
+};
+
+/// A free block serves again, also for as little as two thirds of it, and free blocks hold no more than was ever in use at the same time:
+/// however many sizes come and go, the pool is at most twice as large as what they needed.
 class Pool {
  public:
   Pool() = default;
@@ -55,17 +64,23 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// A block of at least `bytes` (64-byte aligned, contents arbitrary), or null when the budget does not allow it or the system has none.
-  /// `finished`: hands out only memory that the first so many commands are done with, for writers outside of the stream.
-  Block* take(int64_t bytes, uint64_t finished = UINT64_MAX);
+  /// `finished`: so many commands have run. Only memory that no other may still use goes to files, and back to the system.
+  Block* take(int64_t bytes, Use use = Use::passing, uint64_t finished = UINT64_MAX);
 
   /// Gives back a block of which `bytes` were asked for, and which the first `used_until` commands of the stream may still use.
   void give_back(Block* block, int64_t bytes, uint64_t used_until);
 
-  /// Gives a block that no command uses any more back to the system.
-  void discard(Block* block, int64_t bytes);
+  /// A block of exactly `bytes` that never was a free one and will not be one, but goes back to the system when `discard`ed: at once where
+  /// `used_until` commands have run, else when `collect` or `trim` finds that they have.
+  Block* take_apart(int64_t bytes);
+  void discard(Block* block, int64_t bytes, uint64_t used_until, uint64_t finished);
+  void collect(uint64_t finished);
+  size_t discarded() const { return discarded_.size(); }
 
-  /// Returns free blocks to the system. Only while no command is queued or running.
+  /// Returns everything that nobody uses to the system. Only while no command is queued or running.
   void trim();
+  /// Whether `trim` would return anything.
+  bool has_spare() const { return free_bytes_ > 0 || !discarded_.empty(); }
   int64_t free_bytes() const { return free_bytes_; }
 
   const PoolCounters& counters() const { return counters_; }
@@ -75,11 +90,17 @@ class Pool {
   static int64_t capacity_for(int64_t bytes);
 
  private:
-  Block* reuse(int64_t capacity, uint64_t finished);
+  Block* reuse(int64_t capacity, Use use, uint64_t finished);
+  Block* from_system(int64_t capacity);
+  Block* handed_out(Block* block, int64_t bytes);
+  /// Frees the longest unused blocks until `capacity` more fit into what free and passing blocks may hold together.
+  void make_room(int64_t capacity, uint64_t finished);
   void destroy(Block* block);
 
-  std::map<int64_t, std::vector<Block*>> free_;  // by capacity
+  std::map<int64_t, std::deque<Block*>> free_;  // by capacity, the longest unused first; none is empty
+  std::vector<Block*> discarded_;               // under way yet
   int64_t free_bytes_ = 0;
+  int64_t passing_ = 0, most_passing_ = 0;  // capacities in use, now and at most
   PoolCounters counters_;
 };
 

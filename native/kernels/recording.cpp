@@ -39,7 +39,7 @@ void Recording::add(const KernelInfo& info, const std::byte* args, int64_t scrat
 }
 
 void Recording::place(std::byte* memory) {
-  if (memory == base_) return;
+  if (lies_at(memory)) return;
   struct Move {
     const Recording& recording;
     std::byte* memory;

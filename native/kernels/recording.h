@@ -24,6 +24,7 @@ class Recording {
   // --- afterwards --------------------------------------------------------------------------------------------------------------
   size_t commands() const { return commands_.size(); }
   int64_t bytes() const { return arena_.bytes(); }
+  bool lies_at(const std::byte* memory) const { return memory == base_; }
   /// Moves every buffer to `memory`, which holds `bytes()`. Not while a replay is queued or runs.
   void place(std::byte* memory);
   /// Runs the commands in order, each as if it had been submitted. Stream thread.

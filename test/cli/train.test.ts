@@ -1,11 +1,12 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { numberText } from "../../lib/cli/format.js";
+import { bytesText, numberText } from "../../lib/cli/format.js";
+import { memoryText } from "../../lib/cli/report-training.js";
 import { loadAdapter } from "../../lib/lora/index.js";
 import { loadModel } from "../../lib/models/index.js";
 import { readExamples } from "../../lib/text/index.js";
-import { evaluate } from "../../lib/train/index.js";
+import { evaluate, type TrainingMemory } from "../../lib/train/index.js";
 import { adapter, cli, type Event, events, eventsOf, model, of, trained, workFolder } from "./cli.js";
 
 const work = workFolder();
@@ -115,6 +116,8 @@ describe("train --json", () => {
     expect(kept.loss).toBe(lowest);
     expect(kept.step).toBeLessThan(last(best, "done")["steps"] as number);
     const page = readFileSync(html, "utf8");
+    const memory = last(best, "done")["memory"] as TrainingMemory;
+    expect(page).toContain(`<dt>Memory</dt><dd>${bytesText(memory.peakBytes)}</dd><dd>${memoryText(memory)}</dd>`);
     expect(page).toContain(`<dt>Evaluation loss</dt><dd>${numberText(lowest)}</dd>`);
     expect(page).toContain(`<dt>Perplexity</dt><dd>${numberText(kept.perplexity)}</dd>`);
     expect(page).toContain(`the values after step ${kept.step} are kept`);
@@ -161,7 +164,15 @@ test("without --json, standard output has results only, and the page is one self
   const { code, stdout, stderr } = await cli([...base, ...fast, "--out", out, "--eval-data", work.held, "--html", html, "--max-tokens", "8"]);
   expect(code).toBe(0);
   expect(stdout).toBe("");
-  for (const part of ["row 0, line 1: ", "⟦I am the cat.<|eot_id|>⟧", "step 1/12", "tokens/s", "evaluation after step 12", "page: "])
+  for (const part of [
+    "row 0, line 1: ",
+    "⟦I am the cat.<|eot_id|>⟧",
+    "step 1/12",
+    "tokens/s",
+    "evaluation after step 12",
+    "at its peak: weights ",
+    "page: ",
+  ])
     expect(stderr).toContain(part);
   expect(stderr.match(/⟦/g)).toHaveLength(1);
 

@@ -3,9 +3,10 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { type CausalLm, type LoadProgress, loadModel, memory, resetPeakMemory } from "../../lib/index.js";
+import { attach, type CausalLm, type LoadProgress, loadModel, memory, resetPeakMemory, train } from "../../lib/index.js";
 import { openSafetensors } from "../../lib/io/safetensors.js";
 import { type TensorSource, writeSafetensors } from "../../lib/io/safetensors-write.js";
+import { engine } from "../../lib/native/engine.js";
 import { narrowBf16 } from "../../lib/tensor/create.js";
 import { pathOf } from "./golden-llm.js";
 
@@ -87,6 +88,28 @@ describe("loadModel", () => {
       expect(told).toBe(at);
     }
     await expect(loadModel(pathOf("llama", "model"), { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it("sets the budget of the process, which then holds for weights and steps", async () => {
+    const { budgetBytes } = memory().cpu;
+    const path = pathOf("llama", "model");
+    try {
+      for (const memoryBudget of [0, -1, 1.5, Number.NaN, "4GB" as never])
+        await expect(loadModel(path, { memoryBudget })).rejects.toMatchObject({
+          code: "BAD_ARGUMENT",
+          message: expect.stringContaining("memoryBudget"),
+        });
+      expect(memory().cpu.budgetBytes).toBe(budgetBytes);
+      await expect(loadModel(path, { memoryBudget: 10_000 })).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+      using model = await loadModel(path, { memoryBudget: 1_500_000 });
+      expect(memory().cpu.budgetBytes).toBe(1_500_000);
+      using adapter = attach(model, { targetModules: "all-linear" });
+      const tokens = new Array(200).fill(3);
+      const training = train(adapter, new Array(8).fill({ tokens, labels: tokens }), { batchSize: 8 });
+      await expect(training.finished).rejects.toMatchObject({ code: "OUT_OF_MEMORY", details: { budgetBytes: 1_500_000 } });
+    } finally {
+      engine().setBudget(budgetBytes);
+    }
   });
 
   it("reads the same from several files", async () => {

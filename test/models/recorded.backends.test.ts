@@ -3,35 +3,14 @@ import { afterEach, describe, expect, it } from "vitest";
 import { type Adapter, attach, CausalLm, loadModel, memory, type StepEvent, type TokenBatch, tensor, train } from "../../lib/index.js";
 import { elementsOf } from "../../lib/tensor/shape.js";
 import { trainedLabels } from "../../lib/train/language.js";
-import { Random } from "../ops/random.js";
 import { cases, pathOf } from "./golden-llm.js";
+import { batchesOf, type Example, examplesOf } from "./recorded-kit.js";
 
 const before = memory().cpu;
 afterEach(() => {
   const { tensors, bytes } = memory().cpu;
   expect({ tensors, bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
 });
-
-type Example = { tokens: number[]; labels: number[]; starts?: number[] };
-
-/** Rows of these lengths, some labels of which count. */
-function examplesOf(lengths: readonly number[], vocabSize: number): Example[] {
-  const random = new Random("recorded");
-  return lengths.map((length) => {
-    const tokens = Array.from({ length }, () => random.below(vocabSize));
-    return { tokens, labels: tokens.map((token, t) => (t % 3 === 2 ? -100 : token)) };
-  });
-}
-
-const batchesOf = (examples: readonly Example[], size: number): TokenBatch[] =>
-  Array.from({ length: Math.ceil(examples.length / size) }, (_, i) => {
-    const rows = examples.slice(i * size, (i + 1) * size);
-    return {
-      tokens: rows.map(({ tokens }) => tokens),
-      labels: rows.map(({ labels }) => labels),
-      ...(rows.some(({ starts }) => starts) ? { starts: rows.map(({ starts }) => starts ?? [0]) } : {}),
-    };
-  });
 
 interface Outcome {
   readonly losses: readonly number[];

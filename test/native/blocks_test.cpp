@@ -9,6 +9,7 @@
 using lowrank::Block;
 using lowrank::Budget;
 using lowrank::Pool;
+using lowrank::Use;
 
 namespace {
 
@@ -38,17 +39,17 @@ TEST(blocks_come_back_as_another_incarnation) {
   EXPECT_EQUAL(reinterpret_cast<uintptr_t>(first->data) % 64, uintptr_t{0});
   std::memset(first->data, 1, static_cast<size_t>(first->bytes));
   const uint32_t incarnation = first->incarnation;
-  first->state = true;
   pool.give_back(first, 1000, 0);
-  Block* again = pool.take(1001);
+  Block* again = pool.take(1001, Use::state);
   EXPECT(again == first);
   EXPECT(again->incarnation != incarnation);
-  EXPECT(!again->state);
+  EXPECT(again->state);
   pool.give_back(again, 1001, 0);
-  pool.give_back(pool.take(1000), 1000, 5);
-  Block* other = pool.take(1000, 4);
+  EXPECT(!pool.take(1000)->state);
+  pool.give_back(first, 1000, 5);
+  Block* other = pool.take(1000, Use::file, 4);
   EXPECT(other != first);
-  EXPECT_EQUAL(pool.take(1000, 5), first);
+  EXPECT_EQUAL(pool.take(1000, Use::file, 5), first);
   pool.give_back(first, 1000, 0);
   pool.give_back(other, 1000, 0);
 }
@@ -71,6 +72,72 @@ TEST(blocks_are_counted_exactly) {
   pool.trim();
   EXPECT_EQUAL(pool.counters().reserved, 0);
   EXPECT_EQUAL(pool.free_bytes(), 0);
+}
+
+TEST(blocks_serve_again_where_up_to_half_as_much_would_do) {
+  Pool pool;
+  Block *small = pool.take(6400), *large = pool.take(9000);
+  pool.give_back(large, 9000, 0), pool.give_back(small, 6400, 0);
+  EXPECT_EQUAL(pool.take(6400), small);
+  EXPECT_EQUAL(pool.take(6400), large);
+  EXPECT_EQUAL(pool.counters().bytes, 2 * 6400);
+  EXPECT_EQUAL(pool.counters().reserved, small->bytes + large->bytes);
+  pool.give_back(large, 6400, 0), pool.give_back(small, 6400, 0);
+  Block *state = pool.take(5000, Use::state), *smaller = pool.take(4000);
+  EXPECT(state != small && state != large && smaller != small && smaller != large);
+  pool.give_back(state, 5000, 0), pool.give_back(smaller, 4000, 0);
+}
+
+TEST(blocks_that_are_free_hold_no_more_than_was_in_use_at_once) {
+  Pool pool;
+  std::vector<Block*> held;
+  for (int64_t bytes = 1000; bytes < 100'000; bytes += 500) {
+    // Three at once, of one length after the other, a command each.
+    for (int i = 0; i < 3; ++i) held.push_back(pool.take(bytes, Use::passing, static_cast<uint64_t>(bytes)));
+    for (Block* block : held) pool.give_back(block, bytes, static_cast<uint64_t>(bytes));
+    held.clear();
+    EXPECT(pool.counters().reserved <= 2 * 3 * (Pool::capacity_for(bytes) * 3 / 2));
+  }
+  EXPECT_EQUAL(pool.counters().bytes, 0);
+  EXPECT_EQUAL(pool.counters().reserved, pool.free_bytes());
+}
+
+TEST(blocks_that_commands_still_use_do_not_go_back_to_the_system) {
+  Pool pool;
+  for (uint64_t i = 0; i < 10; ++i) pool.give_back(pool.take(1'024'000 >> i, Use::passing, 0), 1'024'000 >> i, i + 1);
+  pool.give_back(pool.take(650'000, Use::passing, 0), 650'000, 11);
+  const int64_t reserved = pool.counters().reserved;
+  EXPECT(reserved > 2'600'000);
+  // Of those that are done with, the longest unused go, and no more than must.
+  Block* wide = pool.take(1'700'000, Use::passing, 11);
+  EXPECT_EQUAL(pool.counters().reserved, reserved - Pool::capacity_for(1'024'000) + wide->bytes);
+  EXPECT(pool.counters().reserved <= 2 * wide->bytes);
+  pool.give_back(wide, 1'700'000, 12);
+}
+
+TEST(blocks_apart_are_exact_and_wait_for_their_last_command) {
+  Pool pool;
+  const int64_t process = Budget::shared().reserved();
+  Block* arena = pool.take_apart(70'000'064);
+  EXPECT_EQUAL(arena->bytes, 70'000'064);
+  EXPECT_EQUAL(reinterpret_cast<uintptr_t>(arena->data) % 64, uintptr_t{0});
+  EXPECT_EQUAL(pool.counters().bytes, 70'000'064);
+  EXPECT_EQUAL(pool.counters().peak, 70'000'064);
+  EXPECT_EQUAL(pool.counters().reserved, 70'000'064);
+  pool.discard(arena, 70'000'064, 7, 6);
+  EXPECT_EQUAL(pool.counters().bytes, 0);
+  EXPECT_EQUAL(pool.counters().reserved, 70'000'064);
+  EXPECT(pool.has_spare());
+  pool.collect(6);
+  EXPECT_EQUAL(pool.counters().reserved, 70'000'064);
+  pool.collect(7);
+  EXPECT_EQUAL(pool.counters().reserved, 0);
+  EXPECT(!pool.has_spare());
+  pool.discard(pool.take_apart(128), 128, 7, 7);
+  EXPECT_EQUAL(pool.counters().reserved, 0);
+  pool.discard(pool.take_apart(128), 128, 8, 7);
+  pool.trim();
+  EXPECT_EQUAL(Budget::shared().reserved(), process);
 }
 
 TEST(blocks_over_the_budget_are_refused_and_nothing_changes) {
