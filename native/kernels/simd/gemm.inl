@@ -23,7 +23,8 @@ struct Plan {
   bool a_in_place;
   int64_t a_floats, b_floats;  // scratch of one matrix of the group
 
-  int64_t k_begin(int64_t block) const { return part_begin(k, 8, k_blocks, block); }
+  // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
+  int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
 };
 
 /// A few columns only: each row of A is read once or twice, so packing it costs more than it saves.
