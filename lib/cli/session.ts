@@ -25,7 +25,7 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
   const meter = new Meter(output.err, `loading ${basename(resolve(folder))}`);
   try {
     const model = await loadModel(folder, {
-      ...args.pick(["dtype"]),
+      ...args.pick(["dtype", "quantize"]),
       signal: interrupt.signal,
       onProgress: ({ loadedBytes, totalBytes }) => meter.update(loadedBytes, totalBytes, bytesText(totalBytes)),
     });

@@ -28,7 +28,9 @@ struct View {
 };
 
 /// Bytes of the elements of a view.
-inline int64_t bytes_of(const View& v) { return is_quantized(v.dtype) ? quantized_bytes(v.dtype, v.rows, v.cols) : v.size() * bytes_of(v.dtype); }
+inline int64_t bytes_of(const View& v) {
+  return is_quantized(v.dtype) ? quantized_bytes(v.dtype, v.rows, v.cols) : v.size() * bytes_of(v.dtype);
+}
 
 inline Nf4Weight nf4_weight(const View& v) { return nf4_weight(v.data, v.rows, v.cols); }
 inline Int8Weight int8_weight(const View& v) { return int8_weight(v.data, v.rows, v.cols); }

@@ -63,9 +63,8 @@ Status cast(Context& ctx, Out y, In x) {
       return convert_from<uint8_t>(ctx, y, x);
     case DType::int8:
     case DType::nf4:
-      return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-        floats_of(x, r, begin, end - begin, y.row<float>(r) + begin);
-      });
+      return for_each_span(ctx, y.rows, y.cols,
+                           [&](int64_t r, int64_t begin, int64_t end) { floats_of(x, r, begin, end - begin, y.row<float>(r) + begin); });
   }
   return {};
 }

@@ -71,7 +71,8 @@ void multiply_panels(float* c, int64_t ldc, const float* a, int64_t lda, const f
 
 /// Packs n rows of `width` floats, `ld` apart, as the columns of a factor: element (row, k) of the rows is element (k, column) of it.
 void pack_transposed(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width) {
-  for (int64_t o = 0; o < n; o += kTileCols) pack_rows<kTileCols>(PlainRows<float>{rows, ld}, o, lesser(kTileCols, n - o), width, panels + o * width);
+  for (int64_t o = 0; o < n; o += kTileCols)
+    pack_rows<kTileCols>(PlainRows<float>{rows, ld}, o, lesser(kTileCols, n - o), width, panels + o * width);
 }
 
 /// Packs n rows of `width` floats as the rows of a factor.

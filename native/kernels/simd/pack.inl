@@ -1,5 +1,5 @@
-// Packing: a block of a factor is copied into panels that the micro-kernel reads from front to back. Other types than f32 are converted on the way
-// and dropout is applied on the way; panels end in zeros where the matrix ends.
+// Packing: a block of a factor is copied into panels that the micro-kernel reads from front to back. Other types than f32 are converted on
+// the way and dropout is applied on the way; panels end in zeros where the matrix ends.
 
 /// One factor of a product. `outer` is its axis that is not K: rows of A, columns of B.
 struct Factor {

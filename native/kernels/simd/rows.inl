@@ -53,6 +53,4 @@ LOWRANK_INLINE Vec load_at(const Nf4Row& row, int64_t i) {
   const int64_t element = row.first + i;
   return mul(load_nf4(row.weight.codes + element / 2), broadcast(row.weight.scale(element / kNf4Block)));
 }
-LOWRANK_INLINE Vec load_first_at(const Nf4Row& row, int64_t i, int64_t n) {
-  return n <= 0 ? zero() : load_at(row, i);
-}
+LOWRANK_INLINE Vec load_first_at(const Nf4Row& row, int64_t i, int64_t n) { return n <= 0 ? zero() : load_at(row, i); }
