@@ -131,7 +131,7 @@ export function concat(tensors: readonly F32[], axis = 0): F32 {
 export const transpose = <P extends Shape = Dyn, M extends Dim = Dyn, N extends Dim = Dyn>(x: F32<[...P, M, N]>): F32<[...P, N, M]> =>
   apply(ops.transposeOp, { x });
 
-/** Converts to f32, bf16 or f16, rounding to nearest even. i32 and u8 convert to f32. */
+/** Converts to f32, bf16 or f16, rounding to nearest even. i32, u8 and quantised weights convert to f32. */
 export const cast = <S extends Shape = Dyn, D extends FloatDType = FloatDType>(x: Tensor<S, DType>, dtype: D): Tensor<S, D> =>
   apply(ops.castOp, { x }, { dtype }) as Tensor<S, D>;
 

@@ -153,7 +153,7 @@ describe.each(quantizedDTypes)("a model in %s", (dtype) => {
       sources.map((source) => {
         if (source.name !== "model.layers.2.mlp.up_proj.weight") return source;
         const bytes = async (): Promise<Uint8Array> => {
-          const data = (await source.data()).slice();
+          const data = ((await source.data()) as Uint8Array).slice();
           new Uint16Array(data.buffer)[7 * 128 + 5] = 0x7f80;
           new Uint16Array(data.buffer)[9 * 128 + 5] = 0x7fc0;
           return data;
@@ -204,14 +204,21 @@ describe("loadModel", () => {
   });
 
   it("never holds more than the quantised weights and a window", async () => {
-    // Three matrices of 8 MB in nf4, of which each is 64 MB in f32 and 32 MB in the file.
+    // Three matrices of 8 MB in nf4, of which each is 64 MB in f32 and 32 MB in the file. Numbers of bf16 around 2^-7, of both signs.
     const size = 131_072;
-    const zeros = new Uint8Array(size * 128 * 2);
+    const stored = new Uint8Array(
+      Uint16Array.from(
+        { length: size * 128 },
+        (_, i) => 0x3b80 ^ (((Math.imul(i, 2654435761) >>> 23) << 7) & 0x8080) ^ ((Math.imul(i, 40503) >>> 9) & 0x7f),
+      ).buffer,
+    );
     const path = await changed(
       (sources) =>
         sources
           .map((source) =>
-            source.name.includes(".0.mlp.") ? { ...source, shape: source.shape.map((n) => (n === 320 ? size : n)), data: async () => zeros } : source,
+            source.name.includes(".0.mlp.")
+              ? { ...source, shape: source.shape.map((n) => (n === 320 ? size : n)), data: async () => stored }
+              : source,
           )
           .filter(({ name }) => !/layers\.[1-4]\./.test(name)),
       { intermediate_size: size, num_hidden_layers: 1 },
@@ -221,6 +228,12 @@ describe("loadModel", () => {
     const { bytes, peakBytes } = memory().cpu;
     expect(bytes - before.bytes).toBeGreaterThan(3 * 8 * 2 ** 20);
     expect(peakBytes - bytes).toBeLessThan(18 * 2 ** 20);
+    // The same as from one piece.
+    const exact = tensor(new Uint16Array(stored.buffer), [size, 128], { dtype: "bf16" });
+    const whole = await taken(tidy(() => quantize(exact, "nf4")));
+    exact.dispose();
+    const up = (await model.model.layers[0]?.mlp.up_proj.weight.value.data()) as Uint8Array;
+    expect(Buffer.compare(Buffer.from(up), Buffer.from(whole))).toBe(0);
     model.dispose();
   });
 });

@@ -13,14 +13,13 @@ constexpr float kSmallest = 0x1p-126f, kLargest = 0x1p126f;  // of a weight whos
 
 /// The largest |x|; NaN when one of them is not a number up to kLargest.
 float largest_of(const float* x, int64_t n) {
-  float most = 0;
-  bool good = true;
+  int32_t most = 0;  // sizes of floats are ordered as their bits, NaN last
   for (int64_t i = 0; i < n; ++i) {
-    const float size = std::fabs(x[i]);
+    const int32_t size = static_cast<int32_t>(bits_of(x[i]) & 0x7fffffffu);
     most = size > most ? size : most;
-    good = good && size <= kLargest;
   }
-  return good ? most : NAN;
+  const float largest = float_of(static_cast<uint32_t>(most));
+  return largest <= kLargest ? largest : NAN;
 }
 
 float reciprocal(float x) { return x < kSmallest ? 0.0f : 1.0f / x; }
@@ -37,17 +36,17 @@ int nearest(const float* table, int size, float x) {
   return low;
 }
 
-int nf4_code(float x) {
-  int code = 0;
-  for (int i = 0; i < 15; ++i) code += (kNf4Values[i] + kNf4Values[i + 1]) / 2 < x ? 1 : 0;
-  return code;
-}
-
 void quantize_nf4_block(uint8_t* codes, float& absmax, const float* x) {
   absmax = largest_of(x, kNf4Block);
   const float factor = reciprocal(absmax);
-  for (int64_t i = 0; i < kNf4Block; i += 2)
-    codes[i / 2] = static_cast<uint8_t>(nf4_code(x[i] * factor) << 4 | nf4_code(x[i + 1] * factor));
+  float scaled[kNf4Block];
+  int32_t code[kNf4Block] = {};  // as `nearest`, all of them at once
+  for (int64_t i = 0; i < kNf4Block; ++i) scaled[i] = x[i] * factor;
+  for (int k = 0; k < 15; ++k) {
+    const float midpoint = (kNf4Values[k] + kNf4Values[k + 1]) / 2;
+    for (int64_t i = 0; i < kNf4Block; ++i) code[i] += midpoint < scaled[i] ? 1 : 0;
+  }
+  for (int64_t i = 0; i < kNf4Block; i += 2) codes[i / 2] = static_cast<uint8_t>(code[i] << 4 | code[i + 1]);
 }
 
 void quantize_nf4_row(const Nf4Weight& w, float* absmax, const In& x, int64_t r, int64_t row) {
