@@ -69,7 +69,7 @@ export async function readQuantized(
   dtype: QuantizedDType,
   signal?: AbortSignal,
 ): Promise<Tensor> {
-  const quantizer = outsideScopes(() => new Quantizer(shape, dtype));
+  const quantizer = outsideScopes(() => new Quantizer(shape, dtype, "state"));
   try {
     await eachPiece(file, name, shape[0] as number, shape[1] as number, signal, async (part, first) => {
       quantizer.add(part, first);

@@ -3,6 +3,7 @@ import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
 import { type FloatDType, isQuantized, nf4Block, type QuantizedDType, quantizedDTypes } from "./dtype.js";
 import { type Dim, type Dyn, type Shape, shapeText } from "./shape.js";
+import type { StorageKind } from "./storage.js";
 import { checkTensor, empty, type Tensor } from "./tensor.js";
 
 /** @throws LowrankError BAD_DTYPE for an unknown type, BAD_SHAPE for a matrix that cannot be held in it; `what` names what is to be quantised */
@@ -26,10 +27,10 @@ export class Quantizer {
   readonly #absmax: Tensor | undefined;
 
   /** The shape is one that `checkQuantizable` lets through. */
-  constructor(shape: readonly number[], dtype: QuantizedDType) {
+  constructor(shape: readonly number[], dtype: QuantizedDType, kind?: StorageKind) {
     const absmax = dtype === "nf4" ? empty([((shape[0] as number) * (shape[1] as number)) / nf4Block], "f32") : undefined;
     try {
-      this.result = empty(shape, dtype, "state");
+      this.result = empty(shape, dtype, kind);
       this.#absmax = absmax;
     } catch (error) {
       absmax?.dispose();

@@ -98,6 +98,8 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
 
   /** The element of a tensor that has exactly one. */
   async item(): Promise<number> {
+    if (isQuantized(this.dtype))
+      throw new LowrankError("BAD_DTYPE", `item: the elements of ${this} are read by cast(x, "f32")`, { actual: this.dtype });
     if (this.size !== 1) throw new LowrankError("NOT_SCALAR", `item: expected one element, found ${this.size} in ${shapeText(this.shape)}`);
     return (await this.data())[0] as number;
   }

@@ -324,7 +324,7 @@ async function checkProducts(dtype: QuantizedDType, m: number, o: number, i: num
 }
 
 describe("a quantised tensor", () => {
-  it("is refused by everything that cannot take it, by name", () => {
+  it("is refused by everything that cannot take it, by name", async () => {
     const plain = tensor(new Float32Array(128), [2, 64]);
     const error = (code: string, ...texts: string[]): object => ({ code, message: expect.stringContaining(texts.join("")) });
     expect(() => quantize(plain, "nf3" as "nf4")).toThrow(expect.objectContaining(error("BAD_DTYPE", "int8 or nf4, not to nf3")));
@@ -339,6 +339,7 @@ describe("a quantised tensor", () => {
     );
     expect(() => cast(plain, "int8" as "f32")).toThrow(expect.objectContaining(error("BAD_DTYPE", "not int8; quantize(x, dtype)")));
     const q = quantize(plain, "nf4");
+    await expect(q.item()).rejects.toMatchObject(error("BAD_DTYPE", 'cast(x, "f32")'));
     expect(() => cast(q, "bf16")).toThrow(expect.objectContaining(error("BAD_DTYPE", "nf4 converts to f32 only")));
     expect(() => mul(q as never, plain)).toThrow(expect.objectContaining(error("BAD_DTYPE", "mul: a")));
     for (const made of [plain, narrow, vector, indexes, q]) made.dispose();

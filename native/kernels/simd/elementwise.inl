@@ -164,15 +164,16 @@ Status cast_from(Context& ctx, const View& y, const View& x) {
   return cast_as<float, From>(ctx, y, x);
 }
 
-template <class Row>
-void dequantize_span(float* y, const Row& row, int64_t begin, int64_t end) {
+template <class Source>
+void dequantize_span(float* y, const Source& x, int64_t r, int64_t begin, int64_t end) {
+  const auto row = x.row(r);
   for (int64_t i = begin; i < end; i += kWidth) store_first(y + i, load_first_at(row, i, end - i), end - i);
 }
 
 template <class Source>
 Status dequantize(Context& ctx, const View& y, const Source& x) {
   return for_each_span(ctx, y.rows, y.cols,
-                       [&](int64_t r, int64_t begin, int64_t end) { dequantize_span(y.row<float>(r), x.row(r), begin, end); });
+                       [&](int64_t r, int64_t begin, int64_t end) { dequantize_span(y.row<float>(r), x, r, begin, end); });
 }
 
 Status cast(Context& ctx, Out y, In x) {
