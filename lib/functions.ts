@@ -7,7 +7,7 @@ import { currentRecord, siteOf } from "./autograd/randomness.js";
 import { LowrankError } from "./native/errors.js";
 import * as ops from "./ops/index.js";
 import { tensor } from "./tensor/create.js";
-import type { DType, WeightDType } from "./tensor/dtype.js";
+import type { DType, FloatDType, WeightDType } from "./tensor/dtype.js";
 import { ignoredLabel } from "./tensor/labels.js";
 import { type Dim, type Dyn, elementsOf, type Known, type Shape } from "./tensor/shape.js";
 import { attentionSpans, type SpanOptions } from "./tensor/spans.js";
@@ -24,7 +24,7 @@ export const mul = <S extends Shape = Dyn>(a: F32<S>, b: F32): F32<S> => apply(o
 /** y = factor · x. */
 export const scale = <S extends Shape = Dyn>(x: F32<S>, factor: number): F32<S> => apply(ops.scaleOp, { x }, { factor: finite("scale", factor) });
 
-/** y[..., O] = x[..., I] · w[O, I]ᵀ + bias[O]. The weight may be stored as bf16 or f16. */
+/** y[..., O] = x[..., I] · w[O, I]ᵀ + bias[O]. The weight may be stored in any type of weights. */
 export function linear<P extends Shape = Dyn, I extends Dim = Dyn, O extends Dim = Dyn>(
   x: F32<[...P, I]>,
   w: Tensor<[O, NoInfer<I>], WeightDType>,
@@ -53,7 +53,7 @@ export interface LoraLinearOptions<O extends Dim = Dyn, R extends Dim = Dyn> {
   readonly site?: string;
 }
 
-/** y[..., O] = x[..., I]·w[O, I]ᵀ + bias + s·((drop(x)·a[R, I]ᵀ)·m)·b[O, R]ᵀ in one pass over y. w is frozen and may be bf16 or f16. */
+/** y[..., O] = x[..., I]·w[O, I]ᵀ + bias + s·((drop(x)·a[R, I]ᵀ)·m)·b[O, R]ᵀ in one pass over y. w is frozen and may be stored in any type of weights. */
 export function loraLinear<P extends Shape = Dyn, I extends Dim = Dyn, O extends Dim = Dyn, R extends Dim = Dyn>(
   x: F32<[...P, I]>,
   w: Tensor<[O, NoInfer<I>], WeightDType>,
@@ -131,8 +131,8 @@ export function concat(tensors: readonly F32[], axis = 0): F32 {
 export const transpose = <P extends Shape = Dyn, M extends Dim = Dyn, N extends Dim = Dyn>(x: F32<[...P, M, N]>): F32<[...P, N, M]> =>
   apply(ops.transposeOp, { x });
 
-/** Converts to f32, bf16 or f16, rounding to nearest even. i32 and u8 convert to f32. */
-export const cast = <S extends Shape = Dyn, D extends WeightDType = WeightDType>(x: Tensor<S, DType>, dtype: D): Tensor<S, D> =>
+/** Converts to f32, bf16 or f16, rounding to nearest even. i32, u8 and quantised weights convert to f32. */
+export const cast = <S extends Shape = Dyn, D extends FloatDType = FloatDType>(x: Tensor<S, DType>, dtype: D): Tensor<S, D> =>
   apply(ops.castOp, { x }, { dtype }) as Tensor<S, D>;
 
 export interface DropoutOptions {

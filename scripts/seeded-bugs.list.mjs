@@ -13,6 +13,7 @@
  * @property {string} [backend] default: scalar
  */
 
+import { quantized } from "./seeded-bugs.quantized.mjs";
 import { transformers } from "./seeded-bugs.transformers.mjs";
 
 const ops = "test/ops.test.ts";
@@ -351,8 +352,8 @@ const typescript = [
   {
     name: "declared dtype that no kernel reads",
     file: "lib/ops/linear.ts",
-    find: 'w: ["f32", "bf16", "f16"], bias: ["f32"]',
-    replace: 'w: ["f32", "bf16", "f16"], bias: ["f32", "bf16"]',
+    find: 'w: weightDTypes, bias: ["f32"]',
+    replace: 'w: weightDTypes, bias: ["f32", "bf16"]',
     tests: op("linear"),
   },
   {
@@ -440,4 +441,4 @@ const recordings = [
   },
 ];
 
-export const bugs = [...scalar, ...simd, ...typescript, ...transformers, ...recordings];
+export const bugs = [...scalar, ...simd, ...typescript, ...transformers, ...quantized, ...recordings];

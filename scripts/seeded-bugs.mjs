@@ -109,7 +109,18 @@ async function prepare() {
   rmSync(copy, { recursive: true, force: true });
   for (const folder of [objects, dirname(addon)]) mkdirSync(folder, { recursive: true });
   const skipped = /[\\/](native[\\/]build|node_modules)([\\/]|$)/;
-  for (const name of ["lib", "test", "native", "examples", "scripts", "package.json", "vitest.config.ts", "tsconfig.json", "tsconfig.test.json"]) {
+  for (const name of [
+    "lib",
+    "test",
+    "native",
+    "models",
+    "examples",
+    "scripts",
+    "package.json",
+    "vitest.config.ts",
+    "tsconfig.json",
+    "tsconfig.test.json",
+  ]) {
     cpSync(join(root, name), join(copy, name), { recursive: true, filter: (path) => !skipped.test(path) });
   }
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));

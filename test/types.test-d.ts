@@ -20,6 +20,7 @@ import {
   mul,
   ones,
   Parameter,
+  quantize,
   relu,
   reshape,
   scale,
@@ -141,6 +142,20 @@ export function linears(): void {
   linear(zeros([2, 768], { dtype: "bf16" }), zeros([3072, 768]));
   // @ts-expect-error a weight is not i32
   linear(zeros([2, 768]), zeros([3072, 768], { dtype: "i32" }));
+}
+
+export function quantizeds(): void {
+  const w = quantize(zeros([3072, 768]), "nf4");
+  same<typeof w, Tensor<[3072, 768], "nf4">>();
+  linear(zeros([2, 768]), w);
+  const wide = cast(w, "f32");
+  same<typeof wide, Tensor<[3072, 768], "f32">>();
+  // @ts-expect-error only weights are quantised
+  add(w, zeros([3072, 768]));
+  // @ts-expect-error cast makes floating-point types
+  cast(zeros([3072, 768]), "nf4");
+  // @ts-expect-error indexes are not quantised
+  quantize(zeros([3072, 768], { dtype: "i32" }), "int8");
 }
 
 export function loraLinears(): void {

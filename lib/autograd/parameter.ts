@@ -1,10 +1,10 @@
 /** @file Parameters: tensors with a name, that training changes in place. */
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
-import type { DType } from "../tensor/dtype.js";
+import { type DType, isQuantized } from "../tensor/dtype.js";
 import { outsideScopes } from "../tensor/scope.js";
 import { type Dyn, type Shape, type Sizes, sameShape, shapeText } from "../tensor/shape.js";
-import { checkTensor, empty, type Tensor } from "../tensor/tensor.js";
+import { bytesOf, checkTensor, empty, type Tensor } from "../tensor/tensor.js";
 import { structureChanged } from "./structure.js";
 
 const owners = new WeakMap<Tensor, Parameter>();
@@ -69,7 +69,9 @@ export class Parameter<out S extends Shape = Dyn, out D extends DType = Dyn> {
     if (source.dtype !== this.dtype) {
       throw new LowrankError("BAD_DTYPE", `assign: the parameter is ${this.dtype}, the source ${source.dtype}`);
     }
-    engine().kernels.copy(this.target(), source);
+    const target = this.target();
+    if (isQuantized(this.dtype)) engine().kernels.copy(bytesOf(target), bytesOf(source));
+    else engine().kernels.copy(target, source);
   }
 
   /** Puts another tensor in place of the value, which is freed. Scopes do not free it. @internal */

@@ -6,6 +6,7 @@ import { CausalLm, type ModelConfig } from "../models/index.js";
 import { readModelConfig, unlessAbsent } from "../models/load-model.js";
 import type { Linear } from "../nn/index.js";
 import { memory } from "../tensor/device.js";
+import { isQuantized, type QuantizedDType, storageBytes } from "../tensor/dtype.js";
 import { elementsOf } from "../tensor/shape.js";
 import { loadTokenizer, type Tokenizer } from "../text/index.js";
 import { bytesText, countText, plural } from "./format.js";
@@ -22,6 +23,8 @@ export interface InspectedModel {
   readonly stored: { readonly [dtype: string]: number };
   readonly bytes: number;
   readonly files: readonly string[];
+  /** With --quantize: what the layers are held as, and the bytes of the whole model then. */
+  readonly quantized: { readonly dtype: QuantizedDType; readonly bytes: number } | null;
   readonly tokenizer: { readonly vocabSize: number; readonly templates: readonly string[]; readonly templateHash: string | null } | null;
   readonly trainingMemory: MemoryEstimate;
   readonly warnings: readonly string[];
@@ -37,21 +40,23 @@ export async function inspectModel(folder: string, args: Arguments): Promise<Ins
   await using weights = await openWeights(folder);
   const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder));
   // Modules without values: nothing is allocated.
-  const model = new CausalLm({ ...config, raw: {}, warnings });
+  const quantize = args.text("quantize") as QuantizedDType | undefined;
+  const model = new CausalLm({ ...config, raw: {}, warnings }, { quantize });
   const stored = storedBytes(weights);
   const estimate = trainingMemory(config, adaptedShapes(model, args), {
     rank: args.number("rank") ?? 8,
     rows: args.number("batchSize") ?? 8,
     length: args.number("maxLength") ?? 512,
     checkpointing: args.flag("gradientCheckpointing"),
-    weightBytes: Object.values(stored).reduce((sum, bytes) => sum + bytes, 0),
+    weightBytes: heldBytes(weights, model),
   });
   return {
     folder,
     config,
     parameters: partsOf(model),
     stored,
-    bytes: estimate.weights,
+    bytes: Object.values(stored).reduce((sum, bytes) => sum + bytes, 0),
+    quantized: quantize === undefined ? null : { dtype: quantize, bytes: estimate.weights },
     files: weights.files.map(({ name }) => name),
     tokenizer: tokenizer === undefined ? null : tokenizerFacts(tokenizer),
     trainingMemory: estimate,
@@ -80,6 +85,15 @@ function storedBytes(weights: Weights): Record<string, number> {
   const bytes: Record<string, number> = {};
   for (const { dtype, bytes: size } of weights.tensors.values()) bytes[dtype] = (bytes[dtype] ?? 0) + size;
   return bytes;
+}
+
+/** Bytes of the weights in memory: as they are stored, or quantised. */
+function heldBytes(weights: Weights, model: CausalLm): number {
+  const parameters = model.parameters();
+  return [...weights.tensors].reduce((sum, [name, { bytes }]) => {
+    const parameter = parameters.get(name);
+    return sum + (parameter !== undefined && isQuantized(parameter.dtype) ? storageBytes(parameter.shape, parameter.dtype) : bytes);
+  }, 0);
 }
 
 /** [outputs, inputs] of the layers that an adapter would go to. @throws LowrankError TARGET_… */
@@ -135,6 +149,9 @@ export function modelRows(found: InspectedModel): [name: string, value: string][
     ["positions", `${countText(config.maxPositions)}, rope ${config.rope.type}`],
     ["parameters", `${countText(parameters.total)}\n${(["embedding", "attention", "feedForward", "norms", "head"] as const).map(share).join("\n")}`],
     ["stored", `${bytesText(found.bytes)}: ${storedText(found)} in ${found.files.join(", ")}`],
+    ...(found.quantized === null
+      ? []
+      : [["quantised", `${bytesText(found.quantized.bytes)}: the matrices of the layers as ${found.quantized.dtype}`] as [string, string]]),
     ["tokenizer", tokenizer === null ? "none" : plural(tokenizer.vocabSize, "token")],
     ["chat template", tokenizer?.templateHash ?? "none"],
     [

@@ -14,7 +14,7 @@ import type { Adapter } from "../lora/index.js";
 import { forgetMerges, mergeBranches } from "../lora/merge.js";
 import type { CausalLm } from "../models/index.js";
 import { fileError, LowrankError, quoted } from "../native/errors.js";
-import type { WeightDType } from "../tensor/dtype.js";
+import type { FloatDType } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 import { loadTokenizer } from "../text/index.js";
 import type { Context } from "./context.js";
@@ -111,7 +111,7 @@ function copied(name: string, { file, dtype, shape }: WeightPlace, tell: () => v
 function merged(name: string, { file, dtype, shape }: WeightPlace, { branch }: Layer, by: string, tell: () => void): TensorSource {
   const data = async (): Promise<Uint8Array> => {
     tell();
-    const weight = new Parameter(shape, dtype.toLowerCase() as WeightDType);
+    const weight = new Parameter(shape, dtype.toLowerCase() as FloatDType);
     try {
       weight.rebind(await readTensor(file, name));
       forgetMerges(mergeBranches(by, [{ weight, branch }]));

@@ -51,6 +51,7 @@ const required = { required: true };
 const model = dir("model", "folder of the model: config.json, *.safetensors, tokenizer.json", required);
 const adapter = dir("adapter", "folder of an adapter");
 const dtype = choice("dtype", ["f32", "bf16", "f16"], "how the weights are held in memory", "as stored");
+const quantize = choice("quantize", ["nf4", "int8"], "hold the matrices of the layers in 4 or 8 bits", "no");
 const seed = count("seed", 0, "decides initial values, order and dropout", "0");
 const batchSize = count("batchSize", 1, "examples in a batch", "8");
 const maxLength = count("maxLength", 2, "keep only the first N tokens of an example", "all");
@@ -116,6 +117,7 @@ const train: CommandSpec = {
     seed,
     gradientCheckpointing,
     dtype,
+    quantize,
     file("evalData", "examples to evaluate on, before the training, while it runs, and after it"),
     count("evalEvery", 1, "steps from one evaluation to the next", "an epoch"),
     count("patience", 1, "stop after N evaluations in a row without a new lowest loss", "never"),
@@ -133,7 +135,7 @@ const train: CommandSpec = {
 const evaluate: CommandSpec = {
   name: "eval",
   summary: "loss and perplexity of a model, or of a model with an adapter, on a data file",
-  options: [model, data, adapter, ...rows, batchSize, dtype, ...common],
+  options: [model, data, adapter, ...rows, batchSize, dtype, quantize, ...common],
   examples: ["lowrank eval --model SmolLM2-135M-Instruct --adapter support-adapter --data held-out.jsonl"],
 };
 
@@ -157,6 +159,7 @@ const generate: CommandSpec = {
     count("maxTokens", 0, "the longest answer", "512"),
     { name: "stop", kind: "texts", value: "TEXT", help: "a text that ends the answer; may be given several times" },
     dtype,
+    quantize,
     ...common,
   ],
   examples: ['lowrank generate --model SmolLM2-135M-Instruct --adapter support-adapter --prompt "How do I reset my password?"'],
@@ -174,6 +177,7 @@ const inspect: CommandSpec = {
     { ...batchSize, help: "likewise" },
     count("maxLength", 2, "likewise: tokens in a row", "512"),
     { ...gradientCheckpointing, help: "likewise" },
+    { ...quantize, help: "likewise" },
     ...common,
   ],
   examples: ["lowrank inspect", "lowrank inspect SmolLM2-135M-Instruct --max-length 1024", "lowrank inspect support-adapter"],

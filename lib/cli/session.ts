@@ -25,7 +25,7 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
   const meter = new Meter(output.err, `loading ${basename(resolve(folder))}`);
   try {
     const model = await loadModel(folder, {
-      ...args.pick(["dtype"]),
+      ...args.pick(["dtype", "quantize"]),
       signal: interrupt.signal,
       onProgress: ({ loadedBytes, totalBytes }) => meter.update(loadedBytes, totalBytes, bytesText(totalBytes)),
     });
@@ -34,8 +34,10 @@ export async function openModel({ args, output, interrupt }: Context): Promise<C
     const parameters = [...model.parameters().values()].reduce((sum, { shape }) => sum + elementsOf(shape), 0);
     const { modelType, layers } = model.config;
     const { bytes } = memory().cpu;
-    output.note(`model: ${modelType}, ${plural(layers, "layer")}, ${countText(parameters)} parameters in ${bytesText(bytes)}`);
-    output.event({ type: "model", folder, modelType, layers, parameters, bytes });
+    const quantize = args.text("quantize");
+    const held = quantize === undefined ? "" : ` in ${quantize}`;
+    output.note(`model: ${modelType}, ${plural(layers, "layer")}${held}, ${countText(parameters)} parameters in ${bytesText(bytes)}`);
+    output.event({ type: "model", folder, modelType, layers, quantize: quantize ?? null, parameters, bytes });
     return model;
   } finally {
     meter.end();

@@ -3,6 +3,7 @@ import { Parameter } from "../autograd/parameter.js";
 import { structureChanged } from "../autograd/structure.js";
 import { LowrankError, quoted } from "../native/errors.js";
 import type { Linear, LowRankBranch, Module } from "../nn/index.js";
+import { isQuantized } from "../tensor/dtype.js";
 import { outsideScopes } from "../tensor/scope.js";
 import { elementsOf } from "../tensor/shape.js";
 import { empty, type Tensor, viewOf } from "../tensor/tensor.js";
@@ -141,12 +142,13 @@ export class Adapter {
    * Adds the branches to the weights, for inference without extra work. The sum is formed in f32 and rounded to the weight's dtype: a bf16
    * weight keeps 8 bits of it, so that changes below 1/512 of a weight are lost. The bytes from before are kept for `unmerge`.
    * @throws LowrankError ADAPTER_STATE when merged, disabled or detached; ADAPTER_CONFLICT when another layer uses the same weight (tied), which
-   * would change with it; OUT_OF_MEMORY (then nothing is merged); DISPOSED
+   * would change with it; BAD_DTYPE when a weight is int8 or nf4; OUT_OF_MEMORY (then nothing is merged); DISPOSED
    */
   merge(): void {
     this.#requireUnmerged("merge");
     if (!this.#enabled) throw this.#wrongState("merge", "is disabled. Enable it first.");
     this.#requireOwnWeights();
+    this.#requirePlainWeights();
     this.#merges = mergeBranches(
       this.name,
       this.layers.map(({ linear, branch }) => ({ weight: linear.weight, branch })),
@@ -260,6 +262,14 @@ export class Adapter {
         else throw this.#tied(other, path);
       }
     }
+  }
+
+  #requirePlainWeights(): void {
+    const layer = this.layers.find(({ linear }) => isQuantized(linear.weight.dtype));
+    if (layer === undefined) return;
+    const { dtype } = layer.linear.weight;
+    const message = `merge: the weight of ${quoted(layer.path)} is ${dtype}, and rounding the sum to ${dtype} would lose most of ${quoted(this.name)}. Keep the adapter unmerged, or merge it into the model loaded without quantize (lowrank merge).`;
+    throw new LowrankError("BAD_DTYPE", message, { module: layer.path, actual: dtype });
   }
 
   #tied(first: string, second: string): LowrankError {

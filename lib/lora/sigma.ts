@@ -4,6 +4,8 @@
  */
 import type { Parameter } from "../autograd/parameter.js";
 import { engine } from "../native/engine.js";
+import { LowrankError, quoted } from "../native/errors.js";
+import { isQuantized } from "../tensor/dtype.js";
 import { outsideScopes } from "../tensor/scope.js";
 import { empty, type Tensor, viewOf } from "../tensor/tensor.js";
 import type { Method } from "./method.js";
@@ -18,7 +20,11 @@ export const sigma: Method = {
   trains: ["middle"],
   rankOf: ({ inFeatures, outFeatures }, wanted) => Math.min(wanted, inFeatures, outFeatures),
   tensorName: (path) => `${path}.delta`,
-  initialize({ linear, rank }, { a, b, middle }) {
+  initialize({ path, linear, rank }, { a, b, middle }) {
+    if (isQuantized(linear.weight.dtype)) {
+      const message = `attach: "sigma" trains the singular values of a weight, and that of ${quoted(path)} is ${linear.weight.dtype}. Use method "lora", or load the model without quantize.`;
+      throw new LowrankError("BAD_DTYPE", message, { module: path, actual: linear.weight.dtype });
+    }
     engine().kernels.fill((middle as Parameter).target(), 0);
     const all = Math.min(linear.outFeatures, linear.inFeatures);
     outsideScopes(() => {

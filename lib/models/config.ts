@@ -4,7 +4,7 @@
  */
 import { describeNode, type JsonNode, type JsonValue, plainValue } from "../io/json-scanner.js";
 import { nearest, quoted } from "../native/errors.js";
-import type { WeightDType } from "../tensor/dtype.js";
+import type { FloatDType } from "../tensor/dtype.js";
 import { ConfigFields } from "./config-fields.js";
 import { keyRule, keyRules, type ModelType, modelTypes, type RefusedKey } from "./config-keys.js";
 import type { RopeSettings } from "./rope.js";
@@ -52,7 +52,7 @@ export interface ModelConfig {
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | undefined;
   /** What the file says about the stored weights; the weight files decide. */
-  readonly storedDtype: WeightDType | undefined;
+  readonly storedDtype: FloatDType | undefined;
   /** Sentences about what was read and does not count. */
   readonly warnings: readonly string[];
   /** The whole file; objects have no prototype, integers beyond 2^53 are `bigint`. */
@@ -227,15 +227,15 @@ function padOf(fields: ConfigFields, vocabSize: number, warnings: string[]): num
   return undefined;
 }
 
-const dtypeNames: ReadonlyMap<string, WeightDType> = new Map([
+const dtypeNames: ReadonlyMap<string, FloatDType> = new Map([
   ["float32", "f32"],
   ["bfloat16", "bf16"],
   ["float16", "f16"],
 ]);
 
 /** `dtype`, in older files `torch_dtype`. */
-function storedDtypeOf(fields: ConfigFields, warnings: string[]): WeightDType | undefined {
-  const read = (key: string): WeightDType | undefined => {
+function storedDtypeOf(fields: ConfigFields, warnings: string[]): FloatDType | undefined {
+  const read = (key: string): FloatDType | undefined => {
     const name = fields.text(key);
     const dtype = name === undefined ? undefined : dtypeNames.get(name.replace(/^torch\./, ""));
     if (name === undefined || dtype !== undefined) return dtype;

@@ -7,7 +7,8 @@ import { checkpoint } from "../autograd/checkpoint.js";
 import { add, attention, crossEntropy, linearCrossEntropy, reshape, rope, slice, swiglu } from "../functions.js";
 import { LowrankError } from "../native/errors.js";
 import { Embedding, Linear, Module, RmsNorm, ropeTable } from "../nn/index.js";
-import type { WeightDType } from "../tensor/dtype.js";
+import type { FloatDType, QuantizedDType } from "../tensor/dtype.js";
+import { checkQuantizable } from "../tensor/quantize.js";
 import { outsideScopes, tidy } from "../tensor/scope.js";
 import { type Tensor, viewOf } from "../tensor/tensor.js";
 import type { Tokenizer } from "../text/index.js";
@@ -26,7 +27,14 @@ interface Pass extends Pick<DecoderBatch, "positions" | "spans"> {
 
 interface Build {
   readonly config: ModelConfig;
-  readonly dtype: WeightDType;
+  readonly dtype: FloatDType;
+  readonly quantize: QuantizedDType | undefined;
+}
+
+/** A matrix of a layer. @throws LowrankError BAD_SHAPE when it cannot be quantised as it should */
+function layerLinear({ dtype, quantize }: Build, name: string, from: number, to: number, bias: boolean): Linear {
+  if (quantize !== undefined) checkQuantizable(`${name}.weight`, [to, from], quantize);
+  return new Linear(from, to, { bias, dtype: quantize ?? dtype });
 }
 
 class Attention extends Module {
@@ -43,11 +51,10 @@ class Attention extends Module {
   ) {
     super();
     const { hiddenSize, heads, kvHeads, headDim, attentionBias, qkNorm, normEps } = build.config;
-    const project = (from: number, to: number, bias: boolean): Linear => new Linear(from, to, { bias, dtype: build.dtype });
-    this.q_proj = project(hiddenSize, heads * headDim, attentionBias.q);
-    this.k_proj = project(hiddenSize, kvHeads * headDim, attentionBias.k);
-    this.v_proj = project(hiddenSize, kvHeads * headDim, attentionBias.v);
-    this.o_proj = project(heads * headDim, hiddenSize, attentionBias.o);
+    this.q_proj = layerLinear(build, "q_proj", hiddenSize, heads * headDim, attentionBias.q);
+    this.k_proj = layerLinear(build, "k_proj", hiddenSize, kvHeads * headDim, attentionBias.k);
+    this.v_proj = layerLinear(build, "v_proj", hiddenSize, kvHeads * headDim, attentionBias.v);
+    this.o_proj = layerLinear(build, "o_proj", heads * headDim, hiddenSize, attentionBias.o);
     this.q_norm = qkNorm ? new RmsNorm(headDim, { eps: normEps }) : undefined;
     this.k_norm = qkNorm ? new RmsNorm(headDim, { eps: normEps }) : undefined;
   }
@@ -72,11 +79,12 @@ class FeedForward extends Module {
   readonly up_proj: Linear;
   readonly down_proj: Linear;
 
-  constructor({ config: { hiddenSize, intermediateSize, mlpBias: bias }, dtype }: Build) {
+  constructor(build: Build) {
     super();
-    this.gate_proj = new Linear(hiddenSize, intermediateSize, { bias, dtype });
-    this.up_proj = new Linear(hiddenSize, intermediateSize, { bias, dtype });
-    this.down_proj = new Linear(intermediateSize, hiddenSize, { bias, dtype });
+    const { hiddenSize, intermediateSize, mlpBias: bias } = build.config;
+    this.gate_proj = layerLinear(build, "gate_proj", hiddenSize, intermediateSize, bias);
+    this.up_proj = layerLinear(build, "up_proj", hiddenSize, intermediateSize, bias);
+    this.down_proj = layerLinear(build, "down_proj", intermediateSize, hiddenSize, bias);
   }
 
   forward(x: Tensor): Tensor {
@@ -134,7 +142,8 @@ export interface LossInputs extends DecoderBatch {
 }
 
 export interface CausalLmOptions {
-  readonly dtype?: WeightDType;
+  readonly dtype?: FloatDType;
+  readonly quantize?: QuantizedDType | undefined;
   readonly tokenizer?: Tokenizer | undefined;
   readonly generation?: GenerationDefaults;
 }
@@ -159,18 +168,19 @@ export class CausalLm extends Module {
 
   /**
    * @param dtype how the matrices are stored; norms and biases are f32. Only f32 weights can be trained themselves.
+   * @param quantize how the matrices of the layers are stored instead; `loadModel` gives them values
    * @param tokenizer what `model.tokenizer` gives
    * @param generation from generation_config.json
    */
   constructor(
     readonly config: ModelConfig,
-    { dtype = "f32", tokenizer, generation = {} }: CausalLmOptions = {},
+    { dtype = "f32", quantize, tokenizer, generation = {} }: CausalLmOptions = {},
   ) {
     super();
     this.generation = generation;
     this.#tokenizer = tokenizer;
     const { vocabSize, hiddenSize, tieEmbeddings } = config;
-    this.model = new Decoder({ config, dtype });
+    this.model = new Decoder({ config, dtype, quantize });
     this.lm_head = new Linear(hiddenSize, vocabSize, {
       bias: false,
       dtype,

@@ -4,11 +4,11 @@ import type { Parameter } from "../autograd/parameter.js";
 import { readSmallFile, throwIfAborted } from "../io/file.js";
 import { inFolderOf } from "../io/folder.js";
 import { readIfInside } from "../io/inside.js";
-import { readInto, readTensor } from "../io/tensors.js";
+import { readInto, readQuantized, readTensor } from "../io/tensors.js";
 import { openWeights, type WeightPlace, type Weights } from "../io/weights.js";
 import { engine } from "../native/engine.js";
 import { checkNames, fileError, LowrankError, nearest, quoted } from "../native/errors.js";
-import type { WeightDType } from "../tensor/dtype.js";
+import { type FloatDType, isQuantized, type QuantizedDType, quantizedDTypes } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 import { loadTokenizer } from "../text/index.js";
 import { type ModelConfig, parseModelConfig } from "./config.js";
@@ -22,7 +22,12 @@ export interface LoadProgress {
 
 export interface LoadModelOptions {
   /** How the matrices are held: "f32", "bf16" or "f16"; default as they are stored. Only f32 weights can be trained themselves. */
-  readonly dtype?: WeightDType;
+  readonly dtype?: FloatDType;
+  /**
+   * Holds the matrices of the layers in 4 bits ("nf4") or 8 ("int8") for an element, as the frozen base of an adapter (docs/quantized.md);
+   * embedding, head and norms stay as `dtype` says.
+   */
+  readonly quantize?: QuantizedDType;
   readonly signal?: AbortSignal;
   /** Told after every tensor. */
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -32,7 +37,7 @@ export interface LoadModelOptions {
   readonly allowSymlinks?: boolean;
 }
 
-const stored: Readonly<Record<string, WeightDType>> = { F32: "f32", BF16: "bf16", F16: "f16" };
+const stored: Readonly<Record<string, FloatDType>> = { F32: "f32", BF16: "bf16", F16: "f16" };
 /** Buffers that older files hold and that follow from the configuration. */
 const derived = /(^|\.)(rotary_emb\.inv_freq|masked_bias|attn\.bias)$/;
 const configLimit = 1_000_000;
@@ -40,13 +45,14 @@ const configLimit = 1_000_000;
 /**
  * Loads a language model (llama, mistral, qwen2, qwen3) from a folder with config.json, safetensors weights in one file or several, and where
  * they exist tokenizer.json with what belongs to it, and generation_config.json. Weights go from the file straight into native memory in the
- * background; beside them at most 16 MB are held.
+ * background; beside them at most 16 MB are held, and a sixteenth of a matrix that is quantised to nf4 on the way.
  * @throws LowrankError CONFIG_…, MODEL_… (config.json, generation_config.json), TOKENIZER_…, TEMPLATE_TOO_LARGE (tokenizer), IO_…, ST_…, SHARD_…
- * (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, DTYPE_UNSUPPORTED, OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
+ * (weight files), TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, TENSOR_NONFINITE (with `quantize`), DTYPE_UNSUPPORTED, BAD_DTYPE, BAD_SHAPE (a
+ * matrix that nf4 cannot hold), OUT_OF_MEMORY, ABORTED. Nothing stays allocated then.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<CausalLm> {
   checkOptions(options);
-  const { signal, allowSymlinks } = options;
+  const { signal, allowSymlinks, quantize } = options;
   throwIfAborted(signal, join(folder, "config.json"));
   const config = await readModelConfig(folder);
   const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
@@ -54,7 +60,7 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   const weights = await openWeights(folder, shared);
   let model: CausalLm | undefined;
   try {
-    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights), ...beside });
+    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights), quantize, ...beside });
     const places = placesOf(weights, model, folder);
     await fill(places, options);
     return model;
@@ -90,13 +96,17 @@ export async function unlessAbsent<T>(absent: LowrankError["code"], read: () => 
   }
 }
 
-const known = ["dtype", "signal", "onProgress", "memoryBudget", "allowSymlinks"];
+const known = ["dtype", "quantize", "signal", "onProgress", "memoryBudget", "allowSymlinks"];
 
 /** Checks the options; a budget holds from here on. */
 function checkOptions(options: LoadModelOptions): void {
   checkNames("loadModel", options, known);
   if (options.dtype !== undefined && !Object.values(stored).includes(options.dtype))
     throw new LowrankError("BAD_DTYPE", `loadModel: dtype is f32, bf16 or f16, found ${String(options.dtype)}`, { actual: options.dtype });
+  if (options.quantize !== undefined && !isQuantized(options.quantize)) {
+    const message = `loadModel: quantize is ${quantizedDTypes.join(" or ")}, found ${String(options.quantize)}`;
+    throw new LowrankError("BAD_DTYPE", message, { expected: quantizedDTypes, actual: options.quantize });
+  }
   const { memoryBudget } = options;
   if (memoryBudget === undefined) return;
   if (!Number.isSafeInteger(memoryBudget) || memoryBudget <= 0) {
@@ -107,8 +117,8 @@ function checkOptions(options: LoadModelOptions): void {
 }
 
 /** The type of most of the stored bytes. */
-function storedDType(weights: Weights): WeightDType {
-  const bytes = new Map<WeightDType, number>();
+function storedDType(weights: Weights): FloatDType {
+  const bytes = new Map<FloatDType, number>();
   for (const { dtype, bytes: size } of weights.tensors.values()) {
     const known = stored[dtype];
     if (known !== undefined) bytes.set(known, (bytes.get(known) ?? 0) + size);
@@ -162,7 +172,8 @@ async function fill(places: readonly Placed[], { signal, onProgress }: LoadModel
   let loadedBytes = 0;
   for (const [name, parameter, { file, dtype, bytes }] of places) {
     throwIfAborted(signal, file.path);
-    if (stored[dtype] === parameter.dtype) parameter.rebind(await readTensor(file, name, signal));
+    if (isQuantized(parameter.dtype)) parameter.rebind(await readQuantized(file, name, parameter.shape, parameter.dtype, signal));
+    else if (stored[dtype] === parameter.dtype) parameter.rebind(await readTensor(file, name, signal));
     else await readInto(file, name, parameter.target(), signal);
     loadedBytes += bytes;
     onProgress?.({ loadedBytes, totalBytes });

@@ -249,6 +249,12 @@ function toError(failure: NativeFailure): LowrankError {
         actual: found,
         offset: at,
       });
+    case "not_finite":
+      return new LowrankError(
+        "TENSOR_NONFINITE",
+        `${kernel}: row ${at} of the weight holds NaN, infinity or a number beyond 2^126, which cannot be quantised.`,
+        { kernel, index: at },
+      );
     case "not_converged":
       return new LowrankError("NOT_CONVERGED", `${kernel}: did not converge; does the matrix hold NaN or infinity?`, { kernel });
     case "io_error":

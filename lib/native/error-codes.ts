@@ -77,7 +77,7 @@ export const errorCodes = {
   ST_TRUNCATED_DATA: "A safetensors file ends before its last tensor.",
   ST_TRAILING_DATA: "A safetensors file goes on after its last tensor.",
   DTYPE_UNSUPPORTED: "The dtype is known but cannot be used here.",
-  TENSOR_NONFINITE: "A tensor of a file holds NaN or infinity.",
+  TENSOR_NONFINITE: "A tensor of a file, or one that is to be quantised, holds NaN or infinity.",
   TENSOR_MISSING: "A file lacks a tensor that the module needs.",
   TENSOR_UNEXPECTED: "A file holds a tensor that the module does not have.",
   TENSOR_SHAPE: "A tensor of a file has another shape than the module's.",

@@ -7,7 +7,7 @@ export interface Kernels {
   fill(y: View | undefined, value: number): void;
   /** y = x, same dtype, same rows and cols */
   copy(y: View | undefined, x: View | undefined): void;
-  /** y = x converted: between f32, bf16 and f16 (through f32, round to nearest even); from i32 and u8 to these */
+  /** y = x converted: between f32, bf16 and f16 (through f32, round to nearest even); from i32 and u8 to these; from int8 and nf4 to f32 */
   cast(y: View | undefined, x: View | undefined): void;
   /** batch matrices stacked by rows: x is [batch*M, N], y is [batch*N, M]; f32 */
   transpose(y: View | undefined, x: View | undefined, batch: number): void;
@@ -15,6 +15,10 @@ export interface Kernels {
   accumulate(y: View | undefined, x: View | undefined): void;
   /** y[e] = low + (high - low) * unit_float(word e % 4 of philox({e / 4, 0, 0, site}, seed)), e row-major over the unpadded tensor */
   uniform(y: View | undefined, seed: number, site: number, low: number, high: number): void;
+  /** Codes of the rows [first, first + M) of w[O, I] (core/quantized.h), of x[M, I]. nf4: absmax[1, O*I/64] = the largest |x| of each block, and an element's code is that of the number next to x / absmax, the lower one of two as near; quantize_scales completes w. int8: the scale of a row is its largest |x| / 127, codes are x / scale rounded to even; absmax is absent. A row with NaN, infinity or |x| > 2^126: not_finite */
+  quantize_rows(w: View | undefined, absmax: View | undefined, x: View | undefined, first: number): void;
+  /** From the absmax of all blocks: offset = their mean (a sum in f64), scale of a group = its largest |absmax - offset|, scale codes: those of the numbers next to (absmax - offset) / scale */
+  quantize_scales(w: View | undefined, absmax: View | undefined): void;
   /** b is of a's shape, or one row [1, cols] (a trailing vector), or one element [1, 1]; the backwards sum over what was broadcast, in a tree of fixed chunks */
   add_forward(y: View | undefined, a: View | undefined, b: View | undefined): void;
   add_backward(da: View | undefined, db: View | undefined, dy: View | undefined): void;
@@ -62,7 +66,7 @@ export interface Kernels {
     ignore: number,
     mean: boolean,
   ): void;
-  /** y[M, O] = x[M, I] * w[O, I]^T + bias[1, O]; w is f32, bf16 or f16 (backward dw: f32 w only); bias may be absent */
+  /** y[M, O] = x[M, I] * w[O, I]^T + bias[1, O]; backward dw: f32 w only; bias may be absent */
   linear_forward(y: View | undefined, x: View | undefined, w: View | undefined, bias: View | undefined): void;
   linear_backward(
     dx: View | undefined,
@@ -74,7 +78,7 @@ export interface Kernels {
   ): void;
   /** batch products stacked by rows. form 0 (NN): c[M,N] = a[M,K] b[K,N]; 1 (NT): a[M,K] b[N,K]^T; 2 (TN): a[K,M]^T b[K,N]. f32. */
   matmul(c: View | undefined, a: View | undefined, b: View | undefined, batch: number, form: number): void;
-  /** h[M, R] = drop(x)[M, I] * a[R, I]^T;  y[M, O] = x * w[O, I]^T + bias + (scale * h * m) * b[O, R]^T m is absent (identity), [1, R] (diagonal) or [R, R]; w is f32, bf16 or f16; a, b, m are f32; p = 0: no dropout, record may be absent. The R extra columns ride in the same loop over K: y is written once. */
+  /** h[M, R] = drop(x)[M, I] * a[R, I]^T;  y[M, O] = x * w[O, I]^T + bias + (scale * h * m) * b[O, R]^T m is absent (identity), [1, R] (diagonal) or [R, R]; p = 0: no dropout, record may be absent. The R extra columns ride in the same loop over K: y is written once. */
   lora_forward(
     y: View | undefined,
     h: View | undefined,

@@ -35,7 +35,7 @@ export interface NativeMemory {
 /** Why an awaited command failed. */
 export interface NativeFailure {
   readonly kernel: string;
-  readonly code: "cancelled" | "index_out_of_range" | "not_converged" | "io_error" | "io_short_read";
+  readonly code: "cancelled" | "index_out_of_range" | "not_finite" | "not_converged" | "io_error" | "io_short_read";
   readonly found: number;
   readonly at: number;
   readonly limit: number;

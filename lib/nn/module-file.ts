@@ -4,8 +4,8 @@ import { openSafetensors, type SafetensorsFile } from "../io/safetensors.js";
 import { writeSafetensors } from "../io/safetensors-write.js";
 import { readTensor, tensorSource } from "../io/tensors.js";
 import { engine } from "../native/engine.js";
-import { fileError, nearest, quoted } from "../native/errors.js";
-import type { DType } from "../tensor/dtype.js";
+import { fileError, LowrankError, nearest, quoted } from "../native/errors.js";
+import { type DType, isQuantized } from "../tensor/dtype.js";
 import { sameShape, shapeText } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 
@@ -16,6 +16,11 @@ export interface LoadOptions {
 }
 
 export async function saveParameters(parameters: ReadonlyMap<string, Parameter>, path: string): Promise<void> {
+  for (const [name, { dtype }] of parameters) {
+    if (!isQuantized(dtype)) continue;
+    const message = `save: ${quoted(name)} is ${dtype}, which safetensors files do not know. Save the adapter, or the model as it was before it was quantised.`;
+    throw new LowrankError("BAD_DTYPE", message, { tensor: name, actual: dtype });
+  }
   const sources = [...parameters].map(([name, parameter]) => tensorSource(name, parameter.value));
   await writeSafetensors(path, sources, { format: "pt" });
 }
@@ -63,6 +68,10 @@ function checkNames(file: SafetensorsFile, parameters: ReadonlyMap<string, Param
 }
 
 function checkTensorFits(file: SafetensorsFile, name: string, parameter: Parameter): void {
+  if (isQuantized(parameter.dtype)) {
+    const message = `load: ${quoted(name)} is ${parameter.dtype} and does not take the values of a file. Use loadModel with quantize, or assign(quantize(x, "${parameter.dtype}")).`;
+    throw new LowrankError("BAD_DTYPE", message, { tensor: name, actual: parameter.dtype });
+  }
   const { shape } = file.tensorOf(name, ["F32", "BF16", "F16"]);
   if (sameShape(shape, parameter.shape)) return;
   throw fileError("TENSOR_SHAPE", file.path, `tensor ${quoted(name)} is ${shapeText(shape)}, the module's ${shapeText(parameter.shape)}`, {

@@ -1,7 +1,8 @@
 /** @file Module: the base class of models. Parameters and child modules are found by the names of the fields that hold them. */
 import { Parameter } from "../autograd/parameter.js";
 import { siteOf } from "../autograd/randomness.js";
-import { LowrankError, nearest } from "../native/errors.js";
+import { LowrankError, nearest, quoted } from "../native/errors.js";
+import { isQuantized } from "../tensor/dtype.js";
 import { constant } from "./init.js";
 import { type LoadOptions, loadParameters, saveParameters } from "./module-file.js";
 
@@ -64,6 +65,7 @@ export abstract class Module {
   /**
    * Gives every parameter its initial value, as PyTorch's modules do (`initialValues` of each kind of module). Every value is a pure
    * function of the seed and the parameter's path.
+   * @throws LowrankError BAD_ARGUMENT; BAD_DTYPE for an int8 or nf4 parameter that was not made of a tensor, whose value stays
    */
   initialize(seed = 0): this {
     if (!Number.isSafeInteger(seed) || seed < 0)
@@ -71,10 +73,17 @@ export abstract class Module {
     for (const [path, module] of this.modules()) {
       module.placed(path);
       for (const [name, value] of Object.entries(module)) {
-        if (value instanceof Parameter) module.initializeParameter(name, value, { seed, site: siteOf(join(path, name)) });
+        if (value instanceof Parameter) module.#initialize(join(path, name), name, value, seed);
       }
     }
     return this;
+  }
+
+  #initialize(path: string, name: string, parameter: Parameter, seed: number): void {
+    if (!isQuantized(parameter.dtype)) return this.initializeParameter(name, parameter, { seed, site: siteOf(path) });
+    if (parameter.given) return;
+    const message = `initialize: ${quoted(path)} is ${parameter.dtype} and has no initial value. Make it of a tensor: new Parameter(quantize(x, "${parameter.dtype}")).`;
+    throw new LowrankError("BAD_DTYPE", message, { tensor: path, actual: parameter.dtype });
   }
 
   /** Fills one parameter of this module. The default is zeros, and nothing for one that was made of a tensor. Overridden by modules that know better. */
@@ -87,7 +96,7 @@ export abstract class Module {
 
   /**
    * Writes all parameters to a safetensors file, atomically. The names are those of `parameters()`.
-   * @throws LowrankError NOT_INITIALIZED, IO_…
+   * @throws LowrankError NOT_INITIALIZED, BAD_DTYPE (an int8 or nf4 parameter), IO_…
    */
   async save(file: string): Promise<void> {
     await saveParameters(this.parameters(), file);
@@ -96,7 +105,8 @@ export abstract class Module {
   /**
    * Reads parameters from a safetensors file. Everything is read and checked before the first parameter changes. With `strict` (default)
    * file and module must have the same names. A stored f32, bf16 or f16 tensor is converted to the parameter's dtype.
-   * @throws LowrankError TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, DTYPE_UNSUPPORTED, ST_…, IO_…, WRONG_FILE_TYPE, ABORTED
+   * @throws LowrankError TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, DTYPE_UNSUPPORTED, BAD_DTYPE (an int8 or nf4 parameter), ST_…, IO_…,
+   * WRONG_FILE_TYPE, ABORTED
    */
   async load(file: string, options: LoadOptions = {}): Promise<this> {
     await loadParameters(this.parameters(), file, options);

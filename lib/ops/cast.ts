@@ -1,5 +1,5 @@
 import { LowrankError } from "../native/errors.js";
-import { type DType, isDType } from "../tensor/dtype.js";
+import { type DType, isDType, isQuantized, quantizedDTypes } from "../tensor/dtype.js";
 import { defineOp } from "./op.js";
 import { map } from "./reference.js";
 
@@ -9,7 +9,7 @@ export const castOp = defineOp({
   name: "cast",
   signature: "x[...] -> y[...]",
   formula: "y = x rounded to the new type (to nearest, ties to even); the gradient passes unchanged",
-  dtypes: { x: ["f32", "bf16", "f16", "i32", "u8"] },
+  dtypes: { x: ["f32", "bf16", "f16", "i32", "u8", ...quantizedDTypes] },
   output: ({ dtype }, from) => {
     if (dtype !== "f32" && !floating.includes(from)) {
       throw new LowrankError("BAD_DTYPE", `cast: ${from} converts to f32 only, not to ${dtype}; cast to f32 first`, {
@@ -23,7 +23,11 @@ export const castOp = defineOp({
   defaults: { dtype: "f32" as DType },
   shape: ({ x = [] }, { dtype }) => {
     if (!isDType(dtype) || !floating.includes(dtype)) {
-      throw new LowrankError("BAD_DTYPE", `cast: can make ${floating.join(", ")}, not ${String(dtype)}`, { expected: floating, actual: dtype });
+      const hint = isQuantized(dtype) ? "; quantize(x, dtype) makes quantised weights" : "";
+      throw new LowrankError("BAD_DTYPE", `cast: can make ${floating.join(", ")}, not ${String(dtype)}${hint}`, {
+        expected: floating,
+        actual: dtype,
+      });
     }
     return [...x];
   },

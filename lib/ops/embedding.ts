@@ -1,3 +1,4 @@
+import { weightDTypes } from "../tensor/dtype.js";
 import { defineOp, fold } from "./op.js";
 import { at, fromIndex, lastSize } from "./reference.js";
 
@@ -5,7 +6,7 @@ export const embeddingOp = defineOp({
   name: "embedding",
   signature: "tokens[...], table[V, D] -> y[..., D]",
   formula: "y = the row of the table at each token",
-  dtypes: { tokens: ["i32"], table: ["f32", "bf16", "f16"] },
+  dtypes: { tokens: ["i32"], table: weightDTypes },
   output: () => "f32",
   gradients: ["table"],
   keeps: ["tokens"],

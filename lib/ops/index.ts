@@ -59,6 +59,8 @@ export const registry: readonly AnyOp[] = [
 export const kernelsWithoutOp = [
   "fill",
   "copy",
+  "quantize_rows",
+  "quantize_scales",
   "accumulate",
   "uniform",
   "record_loss",

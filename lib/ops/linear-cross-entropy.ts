@@ -1,3 +1,4 @@
+import { weightDTypes } from "../tensor/dtype.js";
 import { ignoredLabel } from "../tensor/labels.js";
 import { type CrossEntropyParams, checkCrossEntropy, crossEntropyOp } from "./cross-entropy.js";
 import { linearOp } from "./linear.js";
@@ -7,7 +8,7 @@ export const linearCrossEntropyOp = defineOp({
   name: "linearCrossEntropy",
   signature: "x[..., D], w[V, D], labels[...] -> loss[]; save count[], gx[..., D]?, gw[V, D]?",
   formula: "loss = crossEntropy(x·wᵀ, labels), in chunks of rows; its gradients gx and gw are formed on the way, the logits are never kept",
-  dtypes: { x: ["f32"], w: ["f32", "bf16", "f16"], labels: ["i32"] },
+  dtypes: { x: ["f32"], w: weightDTypes, labels: ["i32"] },
   gradients: ["x", "w"],
   packed: ["labels"],
   defaults: { reduction: "mean", ignoreIndex: ignoredLabel } as CrossEntropyParams,

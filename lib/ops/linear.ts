@@ -1,3 +1,4 @@
+import { weightDTypes } from "../tensor/dtype.js";
 import { defineOp } from "./op.js";
 import { at, product } from "./reference.js";
 
@@ -5,7 +6,7 @@ export const linearOp = defineOp({
   name: "linear",
   signature: "x[..., I], w[O, I], bias[O]? -> y[..., O]",
   formula: "y = x·wᵀ + bias",
-  dtypes: { x: ["f32"], w: ["f32", "bf16", "f16"], bias: ["f32"] },
+  dtypes: { x: ["f32"], w: weightDTypes, bias: ["f32"] },
   gradients: ["x", "w", "bias"],
   keeps: ["x", "w"],
   defaults: {},

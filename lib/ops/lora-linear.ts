@@ -1,3 +1,4 @@
+import { weightDTypes } from "../tensor/dtype.js";
 import type { StepRecord } from "../tensor/step-record.js";
 import { addOp } from "./add.js";
 import { checkProbability, dropoutOp } from "./dropout.js";
@@ -22,7 +23,7 @@ export const loraLinearOp = defineOp({
   name: "loraLinear",
   signature: "x[..., I], w[O, I], bias[O]?, a[R, I], m[R]|[R, R]?, b[O, R] -> y[..., O]; save h[..., R]",
   formula: "y = x·wᵀ + bias + s·((drop(x)·aᵀ)·m)·bᵀ; m is the identity, a diagonal or a matrix; h = drop(x)·aᵀ",
-  dtypes: { x: ["f32"], w: ["f32", "bf16", "f16"], bias: ["f32"], a: ["f32"], m: ["f32"], b: ["f32"] },
+  dtypes: { x: ["f32"], w: weightDTypes, bias: ["f32"], a: ["f32"], m: ["f32"], b: ["f32"] },
   gradients: ["x", "bias", "a", "m", "b"],
   keeps: ["x", "w", "a", "m", "b"],
   defaults: { scale: 1, p: 0, site: 0, record: undefined } as LoraLinearParams,

@@ -1,7 +1,7 @@
 /** @file Tensors from JavaScript data, and constants. */
 import { engine } from "../native/engine.js";
 import { checkNames, LowrankError } from "../native/errors.js";
-import { type DType, dtypes, isDType } from "./dtype.js";
+import { type DType, dtypes, isDType, isQuantized } from "./dtype.js";
 import { checkShape, type Dyn, elementsOf, type Known, shapeText } from "./shape.js";
 import type { StorageKind } from "./storage.js";
 import { empty, type Tensor } from "./tensor.js";
@@ -29,7 +29,7 @@ export function tensor<const S extends readonly number[], A extends TensorData, 
   checkShape(shape, "tensor");
   checkOptions("tensor", options);
   const dtype = (options.dtype ?? defaultDType(data)) as D;
-  if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `tensor: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
+  checkDType("tensor", dtype);
   if (data.length !== elementsOf(shape)) {
     throw new LowrankError("BAD_SHAPE", `tensor: ${shapeText(shape)} has ${elementsOf(shape)} elements, the data ${data.length}`, {
       expected: elementsOf(shape),
@@ -67,6 +67,15 @@ export function fill(target: Tensor, value: number): void {
   engine().kernels.fill(target, value);
 }
 
+function checkDType(what: string, dtype: unknown): void {
+  if (isQuantized(dtype)) {
+    throw new LowrankError("BAD_DTYPE", `${what}: an ${dtype} tensor is made of an f32, bf16 or f16 one by quantize(x, "${dtype}")`, {
+      actual: dtype,
+    });
+  }
+  if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `${what}: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
+}
+
 function checkOptions(what: string, options: unknown): void {
   if (isDType(options)) throw new LowrankError("BAD_ARGUMENT", `${what}: the options are an object. Write { dtype: "${options}" }.`);
   checkNames(what, options, ["dtype"]);
@@ -81,7 +90,7 @@ function constant<S extends readonly number[], D extends DType>(
   checkShape(shape, what);
   checkOptions(what, options);
   const dtype = options.dtype ?? ("f32" as D);
-  if (!isDType(dtype)) throw new LowrankError("BAD_DTYPE", `${what}: unknown dtype ${String(dtype)}; known: ${Object.keys(dtypes).join(", ")}`);
+  checkDType(what, dtype);
   if (dtype !== "f32") {
     const data = new Array<number>(elementsOf(shape)).fill(value);
     return fromBytes(bytesOf(data, dtype), shape, dtype) as Tensor<Known<S>, D>;

@@ -1,7 +1,7 @@
 /** @file The tensor: a typed, shaped view of a native buffer. Ops are functions, not methods. */
 import { engine, type View } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
-import { type DataOf, type DType, dtypes } from "./dtype.js";
+import { type DataOf, type DType, dtypes, isQuantized, storageBytes } from "./dtype.js";
 import { track, untrack } from "./scope.js";
 import { type Dyn, elementsOf, type Known, type Shape, type Sizes, shapeText } from "./shape.js";
 import { environmentId, Storage, type StorageKind } from "./storage.js";
@@ -84,19 +84,22 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   }
 
   /**
-   * A copy of the elements, row-major: Float32Array, Int32Array, Uint8Array, or the bit patterns of bf16 and f16 as Uint16Array.
+   * A copy of the elements, row-major: Float32Array, Int32Array, Uint8Array, the bit patterns of bf16 and f16 as Uint16Array, or all bytes of an
+   * int8 or nf4 tensor.
    * Waits, without blocking the event loop, for everything that the tensor depends on.
    * @throws LowrankError the failure of a computation it depends on (INDEX_OUT_OF_RANGE, ABORTED, …); DISPOSED.
    */
   async data(): Promise<D extends DType ? DataOf[D] : never> {
     const info = dtypes[this.dtype as DType];
-    const bytes = new Uint8Array(this.size * info.bytes);
-    await engine().read(this, bytes);
+    const bytes = new Uint8Array(storageBytes(this.shape, this.dtype));
+    await engine().read(isQuantized(this.dtype) ? bytesOf(this) : this, bytes);
     return new info.array(bytes.buffer) as D extends DType ? DataOf[D] : never;
   }
 
   /** The element of a tensor that has exactly one. */
   async item(): Promise<number> {
+    if (isQuantized(this.dtype))
+      throw new LowrankError("BAD_DTYPE", `item: the elements of ${this} are read by cast(x, "f32")`, { actual: this.dtype });
     if (this.size !== 1) throw new LowrankError("NOT_SCALAR", `item: expected one element, found ${this.size} in ${shapeText(this.shape)}`);
     return (await this.data())[0] as number;
   }
@@ -143,7 +146,12 @@ function fitsDim(dim: number | string, size: number, named: Map<string, number>)
 
 /** A new tensor with arbitrary contents. */
 export function empty<D extends DType>(shape: readonly number[], dtype: D, kind?: StorageKind): Tensor<Dyn, D> {
-  return new Tensor<Dyn, D>(new Storage(elementsOf(shape) * dtypes[dtype].bytes, kind), shape, dtype);
+  return new Tensor<Dyn, D>(new Storage(storageBytes(shape, dtype), kind), shape, dtype);
+}
+
+/** The bytes of a tensor whose rows are packed, or the first `count` of them, as a view. */
+export function bytesOf(tensor: Tensor, count = storageBytes(tensor.shape, tensor.dtype)): View {
+  return { handle: tensor.handle, dtypeCode: dtypes.u8.code, offset: 0, rows: 1, cols: count, ld: count };
 }
 
 /** Another handle on (a part of) the same storage. */

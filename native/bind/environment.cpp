@@ -21,6 +21,8 @@ const char* name_of(Code code) {
       return "cancelled";
     case Code::index_out_of_range:
       return "index_out_of_range";
+    case Code::not_finite:
+      return "not_finite";
     case Code::not_converged:
       return "not_converged";
     case Code::io_error:

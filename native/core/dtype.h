@@ -6,8 +6,13 @@
 
 namespace lowrank {
 
-enum class DType : uint8_t { f32, bf16, f16, i32, u8 };
+enum class DType : uint8_t { f32, bf16, f16, i32, u8, int8, nf4 };
+constexpr DType kLastDType = DType::nf4;
 
+/// Weights whose elements share numbers: core/quantized.h.
+constexpr bool is_quantized(DType t) { return t == DType::int8 || t == DType::nf4; }
+
+/// Bytes of an element; 0 where elements have no bytes of their own.
 constexpr int64_t bytes_of(DType t) {
   switch (t) {
     case DType::f32:
@@ -18,6 +23,9 @@ constexpr int64_t bytes_of(DType t) {
       return 2;
     case DType::u8:
       return 1;
+    case DType::int8:
+    case DType::nf4:
+      return 0;
   }
   return 0;
 }
@@ -34,6 +42,10 @@ constexpr const char* name_of(DType t) {
       return "i32";
     case DType::u8:
       return "u8";
+    case DType::int8:
+      return "int8";
+    case DType::nf4:
+      return "nf4";
   }
   return "?";
 }

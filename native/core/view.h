@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/dtype.h"
+#include "core/quantized.h"
 
 namespace lowrank {
 
@@ -27,7 +27,15 @@ struct View {
   }
 };
 
-/// Rows [first, first + count) of a view.
+/// Bytes of the elements of a view.
+inline int64_t bytes_of(const View& v) {
+  return is_quantized(v.dtype) ? quantized_bytes(v.dtype, v.rows, v.cols) : v.size() * bytes_of(v.dtype);
+}
+
+inline Nf4Weight nf4_weight(const View& v) { return nf4_weight(v.data, v.rows, v.cols); }
+inline Int8Weight int8_weight(const View& v) { return int8_weight(v.data, v.rows, v.cols); }
+
+/// Rows [first, first + count) of a view; never of a quantised one.
 inline View rows_of(View v, int64_t first, int64_t count) {
   v.data += first * v.ld * bytes_of(v.dtype);
   v.rows = count;

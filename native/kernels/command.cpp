@@ -134,7 +134,7 @@ std::string shapes_of(const KernelInfo& info, const std::byte* args) {
 int64_t bytes_touched(const KernelInfo& info, const std::byte* args) {
   int64_t bytes = 0;
   info.visit(
-      args, [](void* out, const View& v, Access) { *static_cast<int64_t*>(out) += v.size() * bytes_of(v.dtype); }, &bytes);
+      args, [](void* out, const View& v, Access) { *static_cast<int64_t*>(out) += bytes_of(v); }, &bytes);
   return bytes;
 }
 
@@ -206,6 +206,13 @@ void execute_kernel(Stream& stream, Command& command) {
   run_kernel(stream, *static_cast<const KernelInfo*>(command.info), *command.owner, command.scratch, command.args);
 }
 
+const char* decode_quantized(const double* v, double bytes, const View& out) {
+  if (v[2] != 0 || (out.rows > 1 && out.ld != out.cols)) return "a view of a part of a quantised weight";
+  if (out.dtype == DType::nf4 && out.cols % kNf4Block != 0) return "a view of nf4 has rows that are no multiple of 64 elements";
+  const bool fits = v[3] * v[4] <= 2 * bytes && static_cast<double>(bytes_of(out)) <= bytes;
+  return fits ? nullptr : "a view reaches past the end of its buffer";
+}
+
 }  // namespace
 
 void run_kernel(Stream& stream, const KernelInfo& info, Owner& owner, std::byte* scratch, const std::byte* args) {
@@ -238,7 +245,7 @@ const char* decode_view(const BufferTable& buffers, const double*& n, View& out)
   n += 6;
   out = View{};
   if (v[0] == 0) return nullptr;
-  if (!is_integer(v[1], 0, static_cast<double>(DType::u8))) return "a view has an unknown dtype";
+  if (!is_integer(v[1], 0, static_cast<double>(kLastDType))) return "a view has an unknown dtype";
   for (int i = 2; i < 6; ++i)
     if (!is_integer(v[i], 0, kMaxInteger)) return "a view has a size that is not a natural number";
   const int64_t bytes = buffers.resolve(v[0], out);
@@ -246,6 +253,7 @@ const char* decode_view(const BufferTable& buffers, const double*& n, View& out)
   out.dtype = static_cast<DType>(static_cast<int>(v[1]));
   out.rows = static_cast<int64_t>(v[3]), out.cols = static_cast<int64_t>(v[4]), out.ld = static_cast<int64_t>(v[5]);
   if (out.rows > 1 && out.ld < out.cols) return "a view has overlapping rows";
+  if (is_quantized(out.dtype)) return decode_quantized(v, static_cast<double>(bytes), out);
   const double elements = out.rows == 0 || out.cols == 0 ? 0 : v[2] + (v[3] - 1) * v[5] + v[4];
   if (elements * static_cast<double>(bytes_of(out.dtype)) > static_cast<double>(bytes)) return "a view reaches past the end of its buffer";
   if (elements > 0) out.data += static_cast<int64_t>(v[2]) * bytes_of(out.dtype);

@@ -11,7 +11,8 @@ namespace {
 
 constexpr unsigned bit(DType t) { return 1u << static_cast<unsigned>(t); }
 constexpr unsigned kFloats = bit(DType::f32) | bit(DType::bf16) | bit(DType::f16);
-constexpr unsigned kAll = kFloats | bit(DType::i32) | bit(DType::u8);
+constexpr unsigned kQuantized = bit(DType::int8) | bit(DType::nf4);
+constexpr unsigned kPlain = kFloats | bit(DType::i32) | bit(DType::u8);
 
 struct Word {
   const char* text;
@@ -26,15 +27,17 @@ const Word kWords[] = {
     {"In", {true, false, bit(DType::f32)}},
     {"Out", {true, false, bit(DType::f32)}},
     {"InOut", {true, false, bit(DType::f32)}},
-    {"Weight", {true, false, kFloats}},
+    {"Weight", {true, false, kFloats | kQuantized}},
+    {"Float", {true, false, kFloats}},
     {"FloatOut", {true, false, kFloats}},
+    {"QuantizedOut", {true, false, kQuantized}},
     {"Index", {true, false, bit(DType::i32)}},
     {"IndexOut", {true, false, bit(DType::i32)}},
     {"Record", {true, false, bit(DType::u8)}},
     {"RecordInOut", {true, false, bit(DType::u8)}},
-    {"Any", {true, false, kAll}},
-    {"Same", {true, true, kAll}},
-    {"SameOut", {true, true, kAll}},
+    {"Any", {true, false, kPlain | kQuantized}},
+    {"Same", {true, true, kPlain}},
+    {"SameOut", {true, true, kPlain}},
 };
 
 ParameterType type_of(const std::string& word) {

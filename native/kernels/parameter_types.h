@@ -6,14 +6,16 @@
 
 namespace lowrank {
 
-using Weight = In;          // f32, bf16 or f16
+using Weight = In;          // f32, bf16, f16, int8 or nf4
+using Float = In;           // f32, bf16 or f16
 using FloatOut = Out;       // f32, bf16 or f16
+using QuantizedOut = Out;   // int8 or nf4
 using Index = In;           // i32
 using IndexOut = Out;       // i32
 using Record = In;          // u8: a StepRecord
 using RecordInOut = InOut;  // u8: a StepRecord
 using Any = In;             // any dtype
-using Same = In;            // any dtype, the same in every Same and SameOut of a call
+using Same = In;            // any dtype but int8 and nf4, the same in every Same and SameOut of a call
 using SameOut = Out;
 
 /// What a parameter of a kernel accepts.

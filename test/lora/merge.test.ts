@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { type Adapter, attach, cast, Linear, Module, memory, type Tensor, tensor, type WeightDType } from "../../lib/index.js";
+import { type Adapter, attach, cast, type FloatDType, Linear, Module, memory, type Tensor, tensor } from "../../lib/index.js";
 import { widenBf16, widenF16 } from "../../lib/tensor/create.js";
 import { boundedLinear, inBounds, loadNet, ramp } from "./net.js";
 
@@ -9,13 +9,13 @@ const outputs = 12;
 
 class One extends Module {
   fc: Linear<number, number>;
-  constructor(dtype: WeightDType) {
+  constructor(dtype: FloatDType) {
     super();
     this.fc = new Linear<number, number>(inputs, outputs, { dtype });
   }
 }
 
-function one(dtype: WeightDType): One {
+function one(dtype: FloatDType): One {
   const module = new One(dtype);
   const exact = tensor(ramp(inputs * outputs, 5), [outputs, inputs]);
   const values = cast(exact, dtype);
@@ -50,9 +50,9 @@ function fill(adapter: Adapter): void {
 }
 
 /** Half the distance between neighbours at 1, for the types that weights are stored in. */
-const unit: Record<WeightDType, number> = { f32: 2 ** -24, bf16: 2 ** -8, f16: 2 ** -11 };
+const unit: Record<FloatDType, number> = { f32: 2 ** -24, bf16: 2 ** -8, f16: 2 ** -11 };
 
-describe.each<WeightDType>(["f32", "bf16", "f16"])("merge into %s", (dtype) => {
+describe.each<FloatDType>(["f32", "bf16", "f16"])("merge into %s", (dtype) => {
   it.each<"lora" | "sigma">(["lora", "sigma"])("%s: W + s·B·M·A, rounded once; unmerge restores the exact bytes", async (method) => {
     const before = memory().cpu.tensors;
     const module = one(dtype);

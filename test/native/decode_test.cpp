@@ -67,6 +67,26 @@ TEST(decode_refuses_other_dtypes) {
   EXPECT_EQUAL(refusal("copy", views({view(DType::f32), view(DType::bf16)})), "two views differ in dtype");
 }
 
+TEST(decode_takes_quantised_weights_whole) {
+  const auto cast_of = [](std::vector<double> x) { return refusal("cast", views({view(DType::f32, 0, 0, 0, 0), std::move(x)})); };
+  const std::string part = "a view of a part of a quantised weight", past = "a view reaches past the end of its buffer";
+  // 32 bytes of codes, 4 of scale codes, 4 for the scale of their group, 4 for the offset; int8: 52 bytes of codes, 12 of scales.
+  EXPECT_EQUAL(cast_of(view(DType::nf4, 0, 1, 64, 64)), "");
+  EXPECT_EQUAL(cast_of(view(DType::nf4, 0, 2, 64, 64)), past);
+  EXPECT_EQUAL(cast_of(view(DType::nf4, 0, 1, 32, 32)), "a view of nf4 has rows that are no multiple of 64 elements");
+  EXPECT_EQUAL(cast_of(view(DType::int8, 0, 3, 17, 17)), "");
+  EXPECT_EQUAL(cast_of(view(DType::int8, 0, 3, 18, 18)), past);
+  EXPECT_EQUAL(cast_of(view(DType::int8, 0, 1e15, 1e15, 1e15)), past);
+  EXPECT_EQUAL(cast_of(view(DType::int8, 1, 2, 4, 4)), part);
+  EXPECT_EQUAL(cast_of(view(DType::int8, 0, 2, 4, 5)), part);
+  const std::string refused = "a view has a dtype that the kernel does not take";
+  for (const DType t : {DType::int8, DType::nf4}) {
+    EXPECT_EQUAL(refusal("copy", views({view(t, 0, 1, 0, 0), view(t, 0, 1, 0, 0)})), refused);
+    EXPECT_EQUAL(refusal("svd", views({kAbsent, kAbsent, kAbsent, view(t, 0, 1, 0, 0)})), refused);
+    EXPECT_EQUAL(refusal("cast", views({view(t, 0, 1, 0, 0), view(DType::f32)})), refused);
+  }
+}
+
 TEST(decode_refuses_views_outside_of_their_buffer) {
   const std::string past = "a view reaches past the end of its buffer";
   EXPECT_EQUAL(refusal("fill", views({view(DType::f32, 0, 4, 4, 4), {1}})), "");

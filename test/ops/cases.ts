@@ -2,7 +2,7 @@
 import { LowrankError } from "../../lib/native/errors.js";
 import type { AnyOp } from "../../lib/ops/op.js";
 import { type ArgumentSpec, literalSize } from "../../lib/ops/signature.js";
-import type { DType } from "../../lib/tensor/dtype.js";
+import { type DType, nf4Block } from "../../lib/tensor/dtype.js";
 import { elementsOf } from "../../lib/tensor/shape.js";
 import { allPairs, type Factors, type Row, randomRow } from "./pairs.js";
 import { Random } from "./random.js";
@@ -107,13 +107,21 @@ const list = <T>(value: T | undefined): T[] => (value === undefined ? [] : [valu
 /** The case of a row, or undefined where the op refuses its parameters for these inputs (an axis that does not exist). */
 function caseOf(op: AnyOp, row: Row, seed: number, large: boolean): Case | undefined {
   const variant = dtypeVariants(op)[row["variant"] as number] as Record<string, DType>;
+  const blocked = blockedDims(op, variant);
   const params = { ...(row["params"] === 0 ? {} : op.cases?.[(row["params"] as number) - 1]) };
-  const shapes = op.variadic ? variadicShapes(op, row, params, large, seed) : shapesOf(op, row, large, seed);
+  const shapes = op.variadic ? variadicShapes(op, row, params, large, seed) : shapesOf(op, row, large, seed, blocked);
+  if (blocked.includes("...") && shapes["x"]?.length === 0) return undefined;
   const names = Object.keys(shapes);
   const dtypes = Object.fromEntries(names.map((name) => [name, variant[op.variadic ? "x" : name] as DType]));
   const made: Case = { op, dtype: dtypeLabel(op, variant), layout: layouts[row["layout"] as number] as Layout, shapes, dtypes, params, seed, large };
   return accepts(made) ? made : undefined;
 }
+
+/** The last sizes of the inputs in nf4, of which a row has whole blocks. */
+const blockedDims = (op: AnyOp, variant: Readonly<Record<string, DType>>): readonly string[] =>
+  op.parsed.inputs.filter(({ name }) => variant[name] === "nf4").flatMap(({ forms }) => forms[0]?.at(-1) ?? []);
+
+const wholeBlocks = (size: number): number => nf4Block * Math.ceil(size / nf4Block);
 
 /** The size that a letter of the signature has in a case. */
 export function sizeOf({ op, shapes }: Pick<Case, "op" | "shapes">, dim: string): number {
@@ -152,9 +160,11 @@ function leadingOf(op: AnyOp, row: Row, large: boolean): readonly number[] {
   return row["tail"] === sizes.length ? leading : [...leading, sizes[row["tail"]] as number];
 }
 
-function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number): Record<string, readonly number[]> {
-  const leading = leadingOf(op, row, large);
-  const size = (dim: string, i: number): number =>
+function shapesOf(op: AnyOp, row: Row, large: boolean, seed: number, blocked: readonly string[]): Record<string, readonly number[]> {
+  const free = leadingOf(op, row, large);
+  const leading = blocked.includes("...") && free.length > 0 ? [...free.slice(0, -1), wholeBlocks(free.at(-1) as number)] : free;
+  const size = (dim: string, i: number): number => (blocked.includes(dim) ? wholeBlocks(freeSize(dim, i)) : freeSize(dim, i));
+  const freeSize = (dim: string, i: number): number =>
     large ? (op.sizes?.[dim]?.large ?? (largeSizes[(i + seed) % largeSizes.length] as number)) : (smallSizes(op, dim)[row[dim] as number] as number);
   const letters = Object.fromEntries(lettersOf(op).map((dim, i) => [dim, size(dim, i)]));
   const shapes: Record<string, readonly number[]> = {};

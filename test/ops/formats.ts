@@ -1,5 +1,5 @@
 /** @file The number formats of tensors, written from their definitions and not from the library: what the tests believe. */
-import type { DataOf, DType } from "../../lib/tensor/dtype.js";
+import { type DataOf, type DType, isQuantized } from "../../lib/tensor/dtype.js";
 
 interface Format {
   /** Significant bits, the implicit one included. */
@@ -29,11 +29,11 @@ function roundTiesEven(x: number): number {
   return rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low;
 }
 
-/** The number of type `dtype` nearest to x, ties to even. 16-bit types are reached through f32, as the kernels do. */
+/** The number of type `dtype` nearest to x, ties to even; of quantised types f32, which they are made of. 16-bit types are reached through f32, as the kernels do. */
 export function roundTo(dtype: DType, x: number): number {
   if (dtype === "i32" || dtype === "u8") return x;
   const single = Math.fround(x);
-  if (dtype === "f32" || !Number.isFinite(single) || single === 0) return single;
+  if (dtype === "f32" || isQuantized(dtype) || !Number.isFinite(single) || single === 0) return single;
   const { digits, least, largest } = formats[dtype];
   const quantum = 2 ** (Math.max(exponentOf(single), least) - digits + 1);
   const rounded = roundTiesEven(single / quantum) * quantum;
@@ -64,6 +64,7 @@ export function encode(dtype: DType, values: ArrayLike<number>): DataOf[DType] {
   if (dtype === "f32") return Float32Array.from(values);
   if (dtype === "i32") return Int32Array.from(values);
   if (dtype === "u8") return Uint8Array.from(values);
+  if (isQuantized(dtype)) throw new Error(`${dtype} does not follow from single numbers`);
   return Uint16Array.from(values, (value) => {
     const pattern = patterns[dtype].get(value);
     if (pattern === undefined) throw new Error(`${value} is not a number of ${dtype}`);

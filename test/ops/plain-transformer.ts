@@ -203,8 +203,8 @@ function logitSize(inputs: RefInputs): number {
 
 const linearCrossEntropy: PlainOp = {
   forward: (inputs, settings) => {
-    const { data, largest } = crossEntropy.forward(logitsOf(inputs), settings);
-    return { data, largest: Math.max(largest, logitSize(inputs)) };
+    const plain = crossEntropy.forward(logitsOf(inputs), settings);
+    return { ...plain, largest: Math.max(plain.largest, logitSize(inputs)) };
   },
   gradient: (inputs, dy, settings, name) => {
     const [x, w] = [get(inputs, "x"), get(inputs, "w")];

@@ -6,6 +6,8 @@ import type { RefInputs } from "./oracle.js";
 export interface Plain {
   readonly data: Float64Array;
   readonly largest: number;
+  /** What a result of one element was added up from: errors of terms that cancel there by luck say nothing of another implementation. */
+  readonly terms?: Float64Array;
 }
 
 export interface PlainOp {
@@ -83,14 +85,16 @@ export const crossEntropy: PlainOp = {
     const n = settings["reduction"] === "mean" ? Math.max(1, counting(labels as Ref, settings)) : 1;
     let total = 0;
     let largest = 0;
+    const terms = new Float64Array((labels as Ref).data.length);
     (labels as Ref).data.forEach((label, r) => {
       if (label === settings["ignoreIndex"]) return;
       const row = data.subarray(r * cols, (r + 1) * cols);
       const [lse, own] = [logSumExp(row), row[label] as number];
+      terms[r] = f(lse - own) / n;
       total = f(total + f(lse - own));
       largest = Math.max(largest, Math.abs(lse), Math.abs(own), Math.abs(total));
     });
-    return { data: Float64Array.of(f(total / n)), largest: largest / n };
+    return { data: Float64Array.of(f(total / n)), largest: largest / n, terms };
   },
   gradient: ({ logits, labels }, dy, settings) => {
     const n = settings["reduction"] === "mean" ? counting(labels as Ref, settings) : 1;

@@ -10,13 +10,14 @@ import type { AnyOp } from "../../lib/ops/op.js";
 import { literalSize } from "../../lib/ops/signature.js";
 import { tensor, zeros } from "../../lib/tensor/create.js";
 import { memory } from "../../lib/tensor/device.js";
-import { type DType, dtypes } from "../../lib/tensor/dtype.js";
+import { type DType, dtypes, isQuantized, nf4Block } from "../../lib/tensor/dtype.js";
+import { quantize } from "../../lib/tensor/quantize.js";
 import { tidy } from "../../lib/tensor/scope.js";
 import { elementsOf } from "../../lib/tensor/shape.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { testRecord } from "./run.js";
 
-const sizes: Readonly<Record<string, number>> = { I: 5, O: 6, R: 3, M: 4, N: 7, K: 2, V: 8, D: 5, F: 9, H: 6, G: 3, T: 4, S: 7, P: 11 };
+const sizes: Readonly<Record<string, number>> = { I: 64, O: 6, R: 3, M: 4, N: 7, K: 2, V: 8, D: 64, F: 9, H: 6, G: 3, T: 4, S: 7, P: 11 };
 const leading = [2, 3];
 
 type Shapes = Record<string, readonly number[]>;
@@ -33,7 +34,13 @@ function shapesOf(op: AnyOp): Shapes {
 }
 
 const dtypeOf = (op: AnyOp, name: string): DType => (op.dtypes[op.variadic ? "x" : name] ?? [])[0] as DType;
-const make = (shape: readonly number[], dtype: DType): Tensor => tensor(new Array<number>(elementsOf(shape)).fill(0), shape, { dtype });
+
+/** Zeros; of quantised types a matrix, of another shape where they cannot have this one. */
+function make(shape: readonly number[], dtype: DType): Tensor {
+  if (!isQuantized(dtype)) return tensor(new Array<number>(elementsOf(shape)).fill(0), shape, { dtype });
+  const [rows = 1, cols = nf4Block] = shape.length === 2 && (shape[1] as number) % nf4Block === 0 ? shape : [];
+  return tidy(() => quantize(zeros([rows, cols]), dtype));
+}
 
 const params = (op: AnyOp): object => ("record" in op.defaults ? { record: testRecord() } : {});
 

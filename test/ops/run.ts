@@ -4,8 +4,8 @@ import { Parameter } from "../../lib/autograd/parameter.js";
 import { valueAndGrad } from "../../lib/autograd/value-and-grad.js";
 import { mulOp, reshapeOp, sliceOp, sumOp } from "../../lib/ops/index.js";
 import type { AnyOp, Compose } from "../../lib/ops/op.js";
-import { tensor } from "../../lib/tensor/create.js";
-import type { DType } from "../../lib/tensor/dtype.js";
+import { fromBytes, tensor } from "../../lib/tensor/create.js";
+import { type DType, isQuantized } from "../../lib/tensor/dtype.js";
 import { tidy } from "../../lib/tensor/scope.js";
 import { elementsOf } from "../../lib/tensor/shape.js";
 import { StepRecord } from "../../lib/tensor/step-record.js";
@@ -69,7 +69,9 @@ export const isTrained = (op: AnyOp, name: string, dtype: DType | undefined): bo
 function hold(one: Case, values: Values): Held[] {
   return Object.entries(one.shapes).map(([name, shape]) => {
     const dtype = one.dtypes[name] as DType;
-    const window = windowOf(shape, one.layout);
+    // A quantised tensor is always whole.
+    const window = windowOf(shape, isQuantized(dtype) ? "packed" : one.layout);
+    if (isQuantized(dtype)) return { name, window, holder: fromBytes(values.bytes[name] as Uint8Array, shape, dtype) };
     const made = tensor(encode(dtype, widen(window, values.inputs[name] as Float64Array, poison(dtype))), window.wide, { dtype });
     return { name, window, holder: isTrained(one.op, name, dtype) ? new Parameter(made) : made };
   });

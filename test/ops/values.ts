@@ -1,11 +1,15 @@
 /** @file Sample values of a case: numbers that are exact in the type of their input. */
+import { isQuantized } from "../../lib/tensor/dtype.js";
 import { elementsOf } from "../../lib/tensor/shape.js";
 import { type Case, sizeOf } from "./cases.js";
 import { roundTo } from "./formats.js";
+import { quantized } from "./quantized.js";
 import { Random } from "./random.js";
 
 export interface Values {
   readonly inputs: Readonly<Record<string, Float64Array>>;
+  /** The bytes of inputs that are quantised. */
+  readonly bytes: Readonly<Record<string, Uint8Array>>;
   /** The gradient that comes back to the output. */
   dy(size: number): Float64Array;
 }
@@ -28,10 +32,17 @@ export function valuesOf(one: Case): Values {
     if (kind === "away-from-zero") return () => roundTo(dtype, (random.unit() < 0.5 ? -1 : 1) * (0.1 + Math.abs(random.normal())));
     return () => roundTo(dtype, spread * random.normal());
   };
-  const inputs = Object.fromEntries(
+  const inputs: Record<string, Float64Array> = Object.fromEntries(
     Object.entries(shapes).map(([name, shape]) => [name, Float64Array.from({ length: elementsOf(shape) }, draw(name))]),
   );
-  return { inputs, dy: (size) => Float64Array.from({ length: size }, () => Math.fround(random.normal())) };
+  const bytes: Record<string, Uint8Array> = {};
+  for (const [name, dtype] of Object.entries(dtypes)) {
+    if (!isQuantized(dtype)) continue;
+    const weight = quantized(dtype, inputs[name] as Float64Array, shapes[name]?.at(-1) ?? 1);
+    inputs[name] = weight.values;
+    bytes[name] = weight.bytes;
+  }
+  return { inputs, bytes, dy: (size) => Float64Array.from({ length: size }, () => Math.fround(random.normal())) };
 }
 
 /** Numbers that are alternately first and end of a range of [0, size): one in eight empty, one in eight reaching out on both sides. */

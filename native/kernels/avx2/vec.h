@@ -50,6 +50,20 @@ LOWRANK_INLINE __m128i narrow_bits(Vec x, bf16) {
   return _mm_packus_epi32(_mm256_castsi256_si128(word), _mm256_extracti128_si256(word, 1));
 }
 
+LOWRANK_INLINE Vec load(const int8_t* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+
+/// The nf4 numbers of kWidth codes, two to a byte, the first in the upper half.
+LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
+  int32_t pairs;
+  std::memcpy(&pairs, codes, sizeof pairs);
+  const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(pairs), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
+  const __m256 lower = _mm256_permutevar8x32_ps(_mm256_loadu_ps(kNf4Values), code);
+  const __m256 upper = _mm256_permutevar8x32_ps(_mm256_loadu_ps(kNf4Values + 8), code);
+  return {_mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)))};
+}
+
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
   return widen_bits(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), Half{});
@@ -167,6 +181,6 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 6, kTileVecs = 2;
-constexpr int64_t kBlockK = 256;
+constexpr int64_t kBlockK = 320;
 
 }  // namespace lowrank::avx2

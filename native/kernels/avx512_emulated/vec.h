@@ -26,6 +26,7 @@ template <class T>
 LOWRANK_INLINE Vec load(const T* p) {
   return {avx2::load(p), avx2::load(p + kHalf)};
 }
+LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) { return {avx2::load_nf4(codes), avx2::load_nf4(codes + kHalf / 2)}; }
 template <class T>
 LOWRANK_INLINE Vec load_first(const T* p, int64_t n) {
   return {avx2::load_first(p, n), n > kHalf ? avx2::load_first(p + kHalf, n - kHalf) : avx2::zero()};

@@ -47,6 +47,18 @@ LOWRANK_INLINE uint16x4_t narrow_bits(Vec x, bf16) {
 LOWRANK_INLINE Vec load(const float* p) { return {vld1q_f32(p)}; }
 LOWRANK_INLINE void store(float* p, Vec x) { vst1q_f32(p, x.v); }
 
+LOWRANK_INLINE Vec load(const int8_t* p) {
+  int32_t four;
+  std::memcpy(&four, p, sizeof four);
+  const int8x8_t bytes = vreinterpret_s8_s32(vdup_n_s32(four));
+  return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))};
+}
+
+LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
+  const float lanes[kWidth] = {kNf4Values[codes[0] >> 4], kNf4Values[codes[0] & 15], kNf4Values[codes[1] >> 4], kNf4Values[codes[1] & 15]};
+  return load(lanes);
+}
+
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
   return widen_bits(vld1_u16(reinterpret_cast<const uint16_t*>(p)), Half{});

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/scalar/kernels.h"
+#include "kernels/scalar/rows.h"
 #include "kernels/scalar/tiles.h"
 
 namespace lowrank::scalar {
@@ -60,6 +61,10 @@ Status cast(Context& ctx, Out y, In x) {
       return convert_from<int32_t>(ctx, y, x);
     case DType::u8:
       return convert_from<uint8_t>(ctx, y, x);
+    case DType::int8:
+    case DType::nf4:
+      return for_each_span(ctx, y.rows, y.cols,
+                           [&](int64_t r, int64_t begin, int64_t end) { floats_of(x, r, begin, end - begin, y.row<float>(r) + begin); });
   }
   return {};
 }

@@ -1,24 +1,12 @@
 #include "kernels/scalar/products.h"
 
+#include "kernels/scalar/rows.h"
+
 namespace lowrank::scalar {
 
 namespace {
 
 constexpr int64_t kTileRows = 8, kTileCols = 64, kDepth = 512;
-
-/// Elements [begin, begin + n) of row r as floats: in place when they are, else widened into `buffer`.
-const float* floats_of(const View& v, int64_t r, int64_t begin, int64_t n, float* buffer) {
-  switch (v.dtype) {
-    case DType::bf16:
-      for (int64_t i = 0; i < n; ++i) buffer[i] = widen(v.row<const bf16>(r)[begin + i]);
-      return buffer;
-    case DType::f16:
-      for (int64_t i = 0; i < n; ++i) buffer[i] = widen(v.row<const f16>(r)[begin + i]);
-      return buffer;
-    default:
-      return v.row<const float>(r) + begin;
-  }
-}
 
 /// Sum of a[i] b[i], in eight chains.
 float dot(const float* a, const float* b, int64_t n) {

@@ -1,4 +1,4 @@
-// Matrix products of the reference. The second factor may be a weight in f32, bf16 or f16. No product skips zeros: 0 * NaN is NaN.
+// Matrix products of the reference. The second factor may be a weight of any type. No product skips zeros: 0 * NaN is NaN.
 #pragma once
 #include "kernels/scalar/tiles.h"
 

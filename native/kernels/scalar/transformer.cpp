@@ -3,6 +3,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/scalar/kernels.h"
+#include "kernels/scalar/rows.h"
 #include "kernels/scalar/sums.h"
 
 namespace lowrank::scalar {
@@ -10,11 +11,6 @@ namespace lowrank::scalar {
 namespace {
 
 int32_t index_at(const In& indexes, int64_t r) { return *indexes.row<const int32_t>(r); }
-
-template <class T>
-void widen_row(float* y, const T* x, int64_t n) {
-  for (int64_t c = 0; c < n; ++c) y[c] = widen(x[c]);
-}
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -24,9 +20,8 @@ Status embedding_forward(Context& ctx, Out y, In tokens, In table) {
   if (const Status bad = check_indexes(tokens, table.rows); !bad.ok()) return bad;
   return for_each_row(ctx, y.rows, y.cols, [&](int64_t r) {
     const int32_t token = index_at(tokens, r);
-    if (table.dtype == DType::bf16) return widen_row(y.row<float>(r), table.row<const bf16>(token), y.cols);
-    if (table.dtype == DType::f16) return widen_row(y.row<float>(r), table.row<const f16>(token), y.cols);
-    widen_row(y.row<float>(r), table.row<const float>(token), y.cols);
+    const float* row = floats_of(table, token, 0, y.cols, y.row<float>(r));
+    if (row != y.row<float>(r)) std::copy(row, row + y.cols, y.row<float>(r));
   });
 }
 

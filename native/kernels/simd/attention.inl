@@ -92,13 +92,14 @@ struct KeyRows {
 
 /// Packs n rows of `width` floats, `ld` apart, as the rows of a right factor.
 Panels pack_straight(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width, int64_t stride) {
-  pack_columns<kTileCols>(rows, ld, width, n, panels, stride);
+  pack_columns<kTileCols>(PlainRows<float>{rows, ld}, width, n, panels, stride);
   return {panels, stride};
 }
 
 /// Packs them as its columns.
 Panels pack_across(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width) {
-  for (int64_t o = 0; o < n; o += kTileCols) pack_rows<kTileCols>(rows + o * ld, ld, lesser(kTileCols, n - o), width, panels + o * width);
+  for (int64_t o = 0; o < n; o += kTileCols)
+    pack_rows<kTileCols>(PlainRows<float>{rows, ld}, o, lesser(kTileCols, n - o), width, panels + o * width);
   return {panels, kTileCols * width};
 }
 

@@ -159,6 +159,18 @@ Status cast_from(Context& ctx, const View& y, const View& x) {
   return cast_as<float, From>(ctx, y, x);
 }
 
+template <class Source>
+void dequantize_span(float* y, const Source& x, int64_t r, int64_t begin, int64_t end) {
+  const auto row = x.row(r);
+  for (int64_t i = begin; i < end; i += kWidth) store_first(y + i, load_first_at(row, i, end - i), end - i);
+}
+
+template <class Source>
+Status dequantize(Context& ctx, const View& y, const Source& x) {
+  return for_each_span(ctx, y.rows, y.cols,
+                       [&](int64_t r, int64_t begin, int64_t end) { dequantize_span(y.row<float>(r), x, r, begin, end); });
+}
+
 Status cast(Context& ctx, Out y, In x) {
   switch (x.dtype) {
     case DType::f32:
@@ -171,6 +183,10 @@ Status cast(Context& ctx, Out y, In x) {
       return cast_from<int32_t>(ctx, y, x);
     case DType::u8:
       return cast_from<uint8_t>(ctx, y, x);
+    case DType::int8:
+      return dequantize(ctx, y, Int8Rows{int8_weight(x), x.cols, 0, 0});
+    case DType::nf4:
+      return dequantize(ctx, y, Nf4Rows{nf4_weight(x), x.cols, 0, 0});
   }
   return {};
 }

@@ -14,10 +14,12 @@ bool is_axpy(const Product& p) {
   return plain && p.m == 1 && p.segments[0].a.k_contiguous && !p.segments[0].b.k_contiguous;
 }
 
-/// out[row][column] += a[row] . b[column], for `Columns` rows of B from `b` on.
-template <int Rows, int Columns, class T>
-void add_dots(const float* a, int64_t lda, const T* b, int64_t ldb, int64_t k, float (&out)[kFewRows][kDotColumns]) {
+/// out[row][first + column] += a[row] . b[column], for `Columns` rows of B from `first` on.
+template <int Rows, int Columns, class Source>
+void add_dots(const float* a, int64_t lda, const Source& b, int64_t first, int64_t k, float (&out)[kFewRows][kDotColumns]) {
+  decltype(b.row(0)) row[Columns];
   Vec sum[Rows][Columns];
+  for (int c = 0; c < Columns; ++c) row[c] = b.row(first + c);
   for (int r = 0; r < Rows; ++r) {
     for (int c = 0; c < Columns; ++c) sum[r][c] = zero();
   }
@@ -26,32 +28,33 @@ void add_dots(const float* a, int64_t lda, const T* b, int64_t ldb, int64_t k, f
     Vec x[Rows];
     LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = load(a + r * lda + i);
     LOWRANK_UNROLL(4) for (int c = 0; c < Columns; ++c) {
-      const Vec w = load(b + c * ldb + i);
+      const Vec w = load_at(row[c], i);
       LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
     }
   }
   if (i < k) {
     for (int c = 0; c < Columns; ++c) {
-      const Vec w = load_first(b + c * ldb + i, k - i);
+      const Vec w = load_first_at(row[c], i, k - i);
       for (int r = 0; r < Rows; ++r) sum[r][c] = fma(load_first(a + r * lda + i, k - i), w, sum[r][c]);
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    for (int c = 0; c < Columns; ++c) out[r][c] += reduce_add(sum[r][c]);
+    for (int c = 0; c < Columns; ++c) out[r][first + c] += reduce_add(sum[r][c]);
   }
 }
 
-template <int Rows, class T>
-void add_segment_dots(const Segment& s, int64_t batch, int64_t column, int64_t columns, float (&out)[kFewRows][kDotColumns]) {
-  const float* a = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
-  const T* b = reinterpret_cast<const T*>(s.b.data) + batch * s.b.batch_stride + column * s.b.ld;
-  if (columns == kDotColumns) return add_dots<Rows, kDotColumns>(a, s.a.ld, b, s.b.ld, s.k, out);
-  for (int64_t c = 0; c < columns; ++c) {
-    float one[kFewRows][kDotColumns] = {};
-    add_dots<Rows, 1>(a, s.a.ld, b + c * s.b.ld, s.b.ld, s.k, one);
-    for (int r = 0; r < Rows; ++r) out[r][c] += one[r][0];
+template <int Rows>
+struct AddDots {
+  const float* a;
+  int64_t lda, columns, k;
+  float (&out)[kFewRows][kDotColumns];
+
+  template <class Source>
+  void operator()(const Source& b) const {
+    if (columns == kDotColumns) return add_dots<Rows, kDotColumns>(a, lda, b, 0, k, out);
+    for (int64_t c = 0; c < columns; ++c) add_dots<Rows, 1>(a, lda, b, c, k, out);
   }
-}
+};
 
 template <int Rows>
 void dot_task(const Product& p, int64_t batch, int64_t begin, int64_t end) {
@@ -60,13 +63,8 @@ void dot_task(const Product& p, int64_t batch, int64_t begin, int64_t end) {
     float out[kFewRows][kDotColumns] = {};
     for (const Segment& s : p.segments) {
       if (s.k == 0) continue;
-      if (s.b.dtype == DType::bf16) {
-        add_segment_dots<Rows, bf16>(s, batch, column, columns, out);
-      } else if (s.b.dtype == DType::f16) {
-        add_segment_dots<Rows, f16>(s, batch, column, columns, out);
-      } else {
-        add_segment_dots<Rows, float>(s, batch, column, columns, out);
-      }
+      const float* a = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
+      with_rows(s.b, batch, column, 0, AddDots<Rows>{a, s.a.ld, columns, s.k, out});
     }
     for (int r = 0; r < Rows; ++r) {
       float* c = p.c + batch * p.c_batch_stride + r * p.ldc + column;
@@ -83,15 +81,15 @@ void few_dots_task(const Product& p, int64_t task) {
   if (p.m == 3) dot_task<3>(p, batch, begin, end);
 }
 
-/// y[0 .. n) += sum over Rows of x[row] * b[row, 0 .. n)
-template <int Rows, class T>
-void add_scaled_rows(const float* x, const T* b, int64_t ldb, int64_t n, float* y) {
+/// y[0 .. n) += sum over Rows of x[row] * b[row, 0 .. n), for rows from `first` on.
+template <int Rows, class Source>
+void add_scaled_rows(const float* x, const Source& b, int64_t first, int64_t n, float* y) {
   for (int64_t j = 0; j < n; j += kWidth) {
     const int64_t lanes = n - j;
     Vec sum = lanes >= kWidth ? load(y + j) : load_first(y + j, lanes);
     LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) {
-      const T* row = b + r * ldb + j;
-      sum = fma(broadcast(x[r]), lanes >= kWidth ? load(row) : load_first(row, lanes), sum);
+      const auto row = b.row(first + r);
+      sum = fma(broadcast(x[first + r]), lanes >= kWidth ? load_at(row, j) : load_first_at(row, j, lanes), sum);
     }
     if (lanes >= kWidth) {
       store(y + j, sum);
@@ -101,14 +99,18 @@ void add_scaled_rows(const float* x, const T* b, int64_t ldb, int64_t n, float* 
   }
 }
 
-template <class T>
-void add_segment_rows(const Segment& s, int64_t batch, int64_t column, int64_t n, float* y) {
-  const float* x = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
-  const T* b = reinterpret_cast<const T*>(s.b.data) + batch * s.b.batch_stride + column;
-  int64_t k = 0;
-  for (; k + 4 <= s.k; k += 4) add_scaled_rows<4>(x + k, b + k * s.b.ld, s.b.ld, n, y);
-  for (; k < s.k; ++k) add_scaled_rows<1>(x + k, b + k * s.b.ld, s.b.ld, n, y);
-}
+struct AddScaledRows {
+  const float* x;
+  int64_t rows, n;
+  float* y;
+
+  template <class Source>
+  void operator()(const Source& b) const {
+    int64_t k = 0;
+    for (; k + 4 <= rows; k += 4) add_scaled_rows<4>(x, b, k, n, y);
+    for (; k < rows; ++k) add_scaled_rows<1>(x, b, k, n, y);
+  }
+};
 
 void axpy_task(const Product& p, int64_t task) {
   const int64_t per_matrix = divide_up(p.n, kAxpyTask), batch = task / per_matrix, column = task % per_matrix * kAxpyTask;
@@ -117,13 +119,8 @@ void axpy_task(const Product& p, int64_t task) {
   for (int64_t j = 0; j < n && !p.accumulate; ++j) y[j] = p.bias ? p.bias[column + j] : 0.0f;
   for (const Segment& s : p.segments) {
     if (s.k == 0) continue;
-    if (s.b.dtype == DType::bf16) {
-      add_segment_rows<bf16>(s, batch, column, n, y);
-    } else if (s.b.dtype == DType::f16) {
-      add_segment_rows<f16>(s, batch, column, n, y);
-    } else {
-      add_segment_rows<float>(s, batch, column, n, y);
-    }
+    const float* x = reinterpret_cast<const float*>(s.a.data) + batch * s.a.batch_stride;
+    with_rows(s.b, batch, 0, column, AddScaledRows{x, s.k, n, y});
   }
 }
 

@@ -23,7 +23,8 @@ struct Plan {
   bool a_in_place;
   int64_t a_floats, b_floats;  // scratch of one matrix of the group
 
-  int64_t k_begin(int64_t block) const { return part_begin(k, 8, k_blocks, block); }
+  // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
+  int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
 };
 
 /// A few columns only: each row of A is read once or twice, so packing it costs more than it saves.
@@ -129,7 +130,7 @@ void multiply_block_tile(const Block& block, int64_t task) {
 
 /// Chooses tiles of C: large enough to reuse panels from the caches, and enough of them for all threads.
 void cut_tiles(Block& block, int threads) {
-  block.tile_rows = 16 * kTileRows, block.tile_cols = 16 * kTileCols;
+  block.tile_rows = round_up(192, kTileRows), block.tile_cols = 16 * kTileCols;
   for (;;) {
     block.tiles_down = divide_up(block.rows, block.tile_rows), block.tiles_across = divide_up(block.cols, block.tile_cols);
     const bool enough = threads == 1 || block.group * block.tiles_down * block.tiles_across >= 6 * threads;

@@ -1,6 +1,8 @@
 // Everything of this folder, in order of need; included inside an ISA's namespace.
 #include "kernels/simd/helpers.inl"
 
+#include "kernels/simd/rows.inl"
+
 #include "kernels/simd/math.inl"
 
 #include "kernels/simd/reductions.inl"
