@@ -64,6 +64,9 @@ class Environment final : public BufferTable {
 
   static constexpr size_t kArgs = 256;
 
+  /// Returns to the system what nobody uses, for which everything queued is waited for. False when there is nothing.
+  bool return_spare();
+
  private:
   struct Slot {
     Block* block = nullptr;
@@ -90,8 +93,6 @@ class Environment final : public BufferTable {
   uint32_t take_slot();
   /// From the pool; where the budget does not allow it, after `return_spare`. Null when that does not help.
   Block* take_block(int64_t bytes, Use use);
-  /// Returns to the system what nobody uses, for which everything queued is waited for. False when there is nothing.
-  bool return_spare();
   void drop_arena();
   void pin_outside(const KernelInfo& info);
   void unpin(uint32_t index);

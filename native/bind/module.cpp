@@ -123,7 +123,12 @@ Napi::Value memory(const Info& info) {
 
 void reset_peak(const Info& info) { self(info).pool().reset_peak(); }
 
-void set_budget(const Info& info) { Budget::shared().set_limit(natural(info, 0)); }
+/// A budget below what is held gives free blocks back at once.
+void set_budget(const Info& info) {
+  Budget& budget = Budget::shared();
+  budget.set_limit(natural(info, 0));
+  if (budget.reserved() > budget.limit()) self(info).return_spare();
+}
 
 // --- commands -----------------------------------------------------------------------------------------------------------------------
 
