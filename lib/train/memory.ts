@@ -2,8 +2,7 @@
 import type { Parameter } from "../autograd/parameter.js";
 import { engine } from "../native/engine.js";
 import { LowrankError } from "../native/errors.js";
-import { type DType, dtypes } from "../tensor/dtype.js";
-import { elementsOf } from "../tensor/shape.js";
+import { storageBytes } from "../tensor/dtype.js";
 
 /** Bytes in the native memory of this environment, where they were most. */
 export interface TrainingMemory {
@@ -24,8 +23,8 @@ export interface TrainingMemory {
 type Plan = Omit<TrainingMemory, "peakBytes">;
 
 /** Bytes of the values of parameters. */
-export const bytesOf = (parameters: Iterable<Parameter>): number =>
-  [...parameters].reduce((sum, { shape, dtype }) => sum + elementsOf(shape) * dtypes[dtype as DType].bytes, 0);
+export const valueBytes = (parameters: Iterable<Parameter>): number =>
+  [...parameters].reduce((sum, { shape, dtype }) => sum + storageBytes(shape, dtype), 0);
 
 export class MemoryPlan {
   #largest: Plan | undefined;

@@ -24,7 +24,7 @@ import {
   rememberTemplate,
   trainedLabels,
 } from "./language.js";
-import { bytesOf, MemoryPlan } from "./memory.js";
+import { MemoryPlan, valueBytes } from "./memory.js";
 import { checkBatchSize, checkTrainOptions, type TrainOptions, type TrainPlan } from "./options.js";
 import { RecordedGradients, RecordedLoss } from "./recorded.js";
 import { scheduleFactor } from "./schedule.js";
@@ -236,7 +236,7 @@ class Run<T> {
     const { recordable } = this.plan;
     if (recordable === undefined) return;
     const frozen = [...recordable.weights()].filter((parameter) => !this.#wanted.has(parameter));
-    this.#memory = new MemoryPlan(bytesOf(frozen), () => flat.bytes + (this.#bestValues?.storage.bytes ?? 0));
+    this.#memory = new MemoryPlan(valueBytes(frozen), () => flat.bytes + (this.#bestValues?.storage.bytes ?? 0));
     this.#recorded = new RecordedGradients(recordable, record, this.#wanted, this.#memory.reserve);
   }
 

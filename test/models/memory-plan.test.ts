@@ -1,6 +1,16 @@
 /** @file The memory of a training: planned before it runs, measured while it runs, refused where the budget does not allow it. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { attach, generateTokens, loadModel, memory, resetPeakMemory, type TokenBatch, type TrainingMemory, train } from "../../lib/index.js";
+import {
+  attach,
+  bundledModel,
+  generateTokens,
+  loadModel,
+  memory,
+  resetPeakMemory,
+  type TokenBatch,
+  type TrainingMemory,
+  train,
+} from "../../lib/index.js";
 import { engine } from "../../lib/native/engine.js";
 import { trainedLabels } from "../../lib/train/language.js";
 import { cases, pathOf } from "./golden-llm.js";
@@ -21,6 +31,14 @@ const settings = [
   ["micro-batches, layers computed again", { batchSize: 1, accumulate: 4, gradientCheckpointing: true }],
   ["sgd", { batchSize: 3, optimizer: "sgd" }],
 ] as const;
+
+it.each(["int8", "nf4"] as const)("the plan counts the bytes of %s weights as weights", async (quantize) => {
+  using model = await loadModel(bundledModel, { quantize });
+  const weightBytes = memory().cpu.bytes - before.bytes;
+  using adapter = attach(model, { rank: 4, targetModules: "all-linear" });
+  const { finished } = train(adapter, examplesOf([30, 20], model.config.vocabSize), { batchSize: 2, maxSteps: 1 });
+  expect((await finished).memory?.weightBytes).toBe(weightBytes);
+});
 
 describe.each([cases[0] as string, "qwen3"])("the plan of a training of %s", (name) => {
   it.each(settings)("is what was measured: %s", async (_, options) => {

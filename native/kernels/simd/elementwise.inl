@@ -162,7 +162,10 @@ Status cast_from(Context& ctx, const View& y, const View& x) {
 template <class Source>
 void dequantize_span(float* y, const Source& x, int64_t r, int64_t begin, int64_t end) {
   const auto row = x.row(r);
-  for (int64_t i = begin; i < end; i += kWidth) store_first(y + i, load_first_at(row, i, end - i), end - i);
+  for (int64_t i = begin; i < end; i += kWidth) {
+    const int64_t n = end - i;
+    store_lanes(y + i, n >= kWidth ? load_at(row, i) : load_first_at(row, i, n), n);
+  }
 }
 
 template <class Source>
