@@ -103,6 +103,20 @@ Panels pack_across(float* panels, const float* rows, int64_t ld, int64_t n, int6
   return {panels, kTileCols * width};
 }
 
+/// The blocks of keys [first, end) of which some query sees a key: a cache holds many that none does.
+struct SeenBlocks {
+  int64_t first, end;
+
+  explicit SeenBlocks(const AttentionShape& at) : first(at.key_blocks()), end(0) {
+    for (int64_t token = 0; token < at.batch * at.queries; ++token) {
+      const int64_t from = at.first(token), to = at.end(token);
+      if (from < to) first = lesser(first, from / kKeys), end = greater(end, divide_up(to, kKeys));
+    }
+  }
+
+  int64_t count() const { return greater(0, end - first); }
+};
+
 /// Keys or values of a call, packed block by block: as rows of a right factor, or, `across`, as its columns.
 struct PackedKeys {
   const AttentionShape& at;
@@ -122,10 +136,10 @@ struct PackedKeys {
   }
   Panels of(int64_t row, int64_t kv, int64_t block) const { return {place(row, kv, block), stride}; }
 
-  Status pack(Context& ctx, const View& v) const {
-    const int64_t blocks = at.key_blocks();
-    return run_tiles(ctx, at.batch * at.kv_heads * blocks, v.size(), [&](int64_t task) {
-      const int64_t row = task / blocks / at.kv_heads, kv = task / blocks % at.kv_heads, block = task % blocks;
+  Status pack(Context& ctx, const View& v, const SeenBlocks& seen) const {
+    const int64_t blocks = seen.count(), tasks = at.batch * at.kv_heads * blocks;
+    return run_tiles(ctx, tasks, tasks * kKeys * at.width, [&](int64_t task) {
+      const int64_t row = task / blocks / at.kv_heads, kv = task / blocks % at.kv_heads, block = seen.first + task % blocks;
       const KeyRows keys(at, v, row, kv, block * kKeys);
       const int64_t n = lesser(kKeys, at.keys - block * kKeys);
       if (across) {
@@ -231,8 +245,9 @@ Status attention_forward(Context& ctx, Out y, Out lse, In q, In k, In v, In span
   if (q.rows == 0) return {};
   Scratch scratch{ctx.scratch};
   const PackedKeys keys(at, true, scratch), values(at, false, scratch);
-  Status status = keys.pack(ctx, k);
-  if (status.ok()) status = values.pack(ctx, v);
+  const SeenBlocks seen(at);
+  Status status = keys.pack(ctx, k, seen);
+  if (status.ok()) status = values.pack(ctx, v, seen);
   if (!status.ok()) return status;
   std::byte* shared = ctx.scratch + scratch.used;
   const int64_t slot_bytes = AttentionForward(at, nullptr).floats * 4, blocks = at.query_blocks();

@@ -98,7 +98,8 @@ void gradient_block(const AttentionGradients& g, const GradientBlock& f, const K
   int64_t first = at.keys, end = 0, all_from = 0, all_to = at.keys;  // seen by some; seen by all
   for (int64_t t = 0; t < tokens; ++t) {
     const int64_t from = at.first(token + t), to = at.end(token + t);
-    first = lesser(first, from), end = greater(end, to), all_from = greater(all_from, from), all_to = lesser(all_to, to);
+    if (from < to) first = lesser(first, from), end = greater(end, to);
+    all_from = greater(all_from, from), all_to = lesser(all_to, to);
     f.low[t] = static_cast<float>(from), f.high[t] = static_cast<float>(to);
     f.lse[t] = *g.lse.row<const float>(place + t * at.heads), f.delta[t] = g.delta[place + t * at.heads];
   }
@@ -158,7 +159,7 @@ Status attention_backward(Context& ctx, Out dq, Out dk, Out dv, In dy, In q, In 
   std::byte* shared = ctx.scratch + scratch.used;
   const int64_t slot_bytes = GradientBlock(at, nullptr).floats * 4, tasks = at.batch * at.kv_heads * g.parts;
   Status status = attention_delta(ctx, g.delta, dy, y);
-  if (status.ok()) status = g.keys.pack(ctx, k);
+  if (status.ok()) status = g.keys.pack(ctx, k, SeenBlocks(at));
   if (!status.ok()) return status;
   Slots slots(ctx.threads());
   status = run_tiles(ctx, tasks, greater(1, q.size()) * greater(1, at.keys), [&](int64_t task) {
