@@ -104,8 +104,8 @@ function forwardBound({ op, shapes }: Case, inputs: RefInputs, expected: Ref, pa
       const plain = run();
       const { terms } = inFloat64(run);
       if (terms === undefined) return always(plainBound(plain, plain.data, expected.data));
-      const error = terms.reduce((sum, term, i) => sum + Math.abs(term - (plain.terms?.[i] as number)), 0);
-      return always(flashBound(error, Math.max(plain.largest, largestOf(expected.data))));
+      const error = Math.hypot(...terms.map((term, i) => term - (plain.terms?.[i] as number)));
+      return always(flashBound(Math.max(error, largestError(plain.data, expected.data)), Math.max(plain.largest, largestOf(expected.data))));
     }
   }
 }

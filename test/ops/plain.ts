@@ -6,7 +6,10 @@ import type { RefInputs } from "./oracle.js";
 export interface Plain {
   readonly data: Float64Array;
   readonly largest: number;
-  /** What a result of one element was added up from: errors of terms that cancel there by luck say nothing of another implementation. */
+  /**
+   * What a result of one element was added up from. Errors of terms that cancel there by luck say nothing of another implementation: the root of
+   * the sum of their squares is allowed where that is more.
+   */
   readonly terms?: Float64Array;
 }
 
