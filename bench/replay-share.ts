@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Adapter, attach, type CausalLm, deviceInfo, loadModel, profile, type TokenBatch, train } from "lowrank";
+import { median } from "./contenders/answer.js";
 import { randomExamples, randomModel } from "./smollm2.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -78,8 +79,6 @@ async function count(): Promise<void> {
   adapter.dispose();
   model.dispose();
 }
-
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 
 /** The first two steps are not counted: they record, and run cold. */
 async function measure(steps: number): Promise<void> {

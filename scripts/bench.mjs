@@ -26,6 +26,12 @@ const { values, positionals: words } = parseArgs({
 });
 const contenders = values.against.split(",").filter((name) => name !== "");
 
+for (const name of /** @type {const} */ (["processes", "rounds"])) {
+  if (/^[1-9]\d*$/.test(values[name])) continue;
+  console.error(`--${name} is a whole number from 1; found ${values[name]}`);
+  process.exit(2);
+}
+
 /** @param {string} command @param {string[]} args */
 function must(command, args) {
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
@@ -51,7 +57,7 @@ must("cmake", ["--build", "build-native", "--parallel", String(availableParallel
 const runs = new Map(["", ...contenders].map((name) => [name, []]));
 const folder = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
 try {
-  for (let process = 0; process < Number(values.processes); process++) {
+  for (let turn = 0; turn < Number(values.processes); turn++) {
     for (const [contender, list] of runs) {
       const file = join(folder, `${contender}.json`);
       const backend = contender === "" ? [] : ["--backend", contender];

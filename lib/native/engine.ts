@@ -209,7 +209,7 @@ export class Engine {
     return new LowrankError(
       "OUT_OF_MEMORY",
       `${what} not fit: ${used} bytes are in ${buffers} tensors here, the process holds ${processBytes} of its budget of ${budgetBytes} bytes. ` +
-        "Dispose tensors (tidy, using, dispose), use smaller batches, or raise the budget (LOWRANK_MEMORY_BUDGET).",
+        "Dispose tensors (tidy, using, dispose), use smaller batches, or raise the budget (memoryBudget of loadModel, LOWRANK_MEMORY_BUDGET).",
       { requestedBytes: bytes, kernel, usedBytes: used, reservedBytes, processBytes, budgetBytes, buffers },
     );
   }

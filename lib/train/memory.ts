@@ -70,7 +70,7 @@ function explained(error: unknown, plan: Plan): unknown {
     `The activations of the next batches are planned to take ${activationBytes} bytes, which do not fit. In memory are weights of ${weightBytes} bytes, ` +
       `trained values with gradients and optimizer of ${trainedBytes}, and ${otherBytes} others; the process holds ${processBytes} of its budget of ` +
       `${budgetBytes} bytes. None of them has run. Use a smaller batchSize, shorter rows (maxLength) or gradientCheckpointing, or raise the budget ` +
-      "(LOWRANK_MEMORY_BUDGET).",
+      "(memoryBudget of loadModel, LOWRANK_MEMORY_BUDGET).",
     { ...error.details, ...plan },
     error,
   );

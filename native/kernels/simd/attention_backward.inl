@@ -1,10 +1,10 @@
 // The gradients of attention, in one pass: a block of queries of one head against a block of keys gives its part of dq, dk and dv.
 
-/// A pass is cut into parts, so that a few kv heads keep several threads busy: part p takes every parts-th block of queries. Parts after
-/// the first add up dk and dv of their own. Their number depends on the shape alone, and so does every sum.
+/// Where few kv heads would leave threads idle, a pass is cut into two parts: part p takes every second block of queries, and the second
+/// one adds up dk and dv of its own. Their number depends on the shape alone, and so does every sum.
 int64_t attention_parts(const AttentionShape& at) {
-  constexpr int64_t kTasks = 12, kMostParts = 2;
-  return clamp(divide_up(kTasks, greater(1, at.batch * at.kv_heads)), 1, kMostParts);
+  constexpr int64_t kTasks = 12;
+  return at.queries > kQueryRows && at.batch * at.kv_heads < kTasks ? 2 : 1;
 }
 
 /// delta[row of q] = sum(dy * y)
