@@ -86,16 +86,12 @@ template <int Rows, class Source>
 void add_scaled_rows(const float* x, const Source& b, int64_t first, int64_t n, float* y) {
   for (int64_t j = 0; j < n; j += kWidth) {
     const int64_t lanes = n - j;
-    Vec sum = lanes >= kWidth ? load(y + j) : load_first(y + j, lanes);
+    Vec sum = load_lanes(y + j, lanes);
     LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) {
       const auto row = b.row(first + r);
       sum = fma(broadcast(x[first + r]), lanes >= kWidth ? load_at(row, j) : load_first_at(row, j, lanes), sum);
     }
-    if (lanes >= kWidth) {
-      store(y + j, sum);
-    } else {
-      store_first(y + j, sum, lanes);
-    }
+    store_lanes(y + j, sum, lanes);
   }
 }
 
