@@ -39,7 +39,7 @@ struct Builder {
   /// `matrices`: how many matrices of kRows x kCols f32 it reads and writes.
   void add(const std::string& name, double matrices, const Run& run, const std::string& result, const Expected& expected,
            double tolerance) {
-    auto memory = std::make_shared<std::vector<std::byte>>();
+    Bytes memory;
     const Context context = context_of(threads, 0, memory);
     Row row;
     row.name = "elementwise-" + name, row.shape = std::to_string(kRows) + "x" + std::to_string(kCols), row.form = "-", row.dtype = "f32";
@@ -169,7 +169,7 @@ void add_adamw(Builder& b, const KernelTable& t) {
   std::memset(record.get(), 0, sizeof(StepRecord));
   record->learning_rate = static_cast<float>(kRate), record->clip_factor = 1;
   record->bias_correction1 = 0.1f, record->bias_correction2 = 0.001f;
-  auto before = std::make_shared<std::vector<float>>((*m)["weights"].f32);
+  auto before = std::make_shared<AlignedVector<float>>((*m)["weights"].f32);
   for (const char* moment : {"first", "second"}) std::fill((*m)[moment].f32.begin(), (*m)[moment].f32.end(), 0.0f);
   const auto flat = [](InOut v) {
     v.cols *= v.rows, v.rows = 1, v.ld = v.cols;

@@ -60,10 +60,9 @@ lowrank::ThreadPool& pool_of(int threads) {
   return *pool;
 }
 
-lowrank::Context context_of(int threads, int64_t scratch_bytes, std::shared_ptr<std::vector<std::byte>>& memory) {
-  memory = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(scratch_bytes) + 64);
-  auto address = reinterpret_cast<uintptr_t>(memory->data());
-  return {pool_of(threads), nullptr, memory->data() + (64 - address % 64) % 64};
+lowrank::Context context_of(int threads, int64_t scratch_bytes, Bytes& memory) {
+  memory = std::make_shared<AlignedVector<std::byte>>(static_cast<size_t>(scratch_bytes));
+  return {pool_of(threads), nullptr, memory->data()};
 }
 
 void run_group(Group& group, int rounds) {

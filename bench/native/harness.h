@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,31 @@ struct Row {
 
 using Group = std::vector<Row>;
 
+/// Memory at multiples of 64 bytes, as the library hands it out: a wide vector that straddles two cache lines costs two loads.
+template <class T>
+struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+
+  Aligned() = default;
+  template <class U>
+  explicit Aligned(const Aligned<U>&) {}
+
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kAlignment); }
+  friend bool operator==(const Aligned&, const Aligned&) { return true; }
+  friend bool operator!=(const Aligned&, const Aligned&) { return false; }
+};
+
+template <class T>
+using AlignedVector = std::vector<T, Aligned<T>>;
+using Bytes = std::shared_ptr<AlignedVector<std::byte>>;
+
 /// A pool of the given size, made once.
 lowrank::ThreadPool& pool_of(int threads);
 
 /// A context with scratch memory of at least `bytes`, kept by the caller through `memory`.
-lowrank::Context context_of(int threads, int64_t scratch_bytes, std::shared_ptr<std::vector<std::byte>>& memory);
+lowrank::Context context_of(int threads, int64_t scratch_bytes, Bytes& memory);
 
 /// The clock of a measurement: the processor time of this thread when it works alone, so that other programs do not count; else the wall.
 double now_ns(int threads);

@@ -12,7 +12,7 @@ struct LoraCase {
   int64_t m, n, k, r;
   Matrix x, w, a, b, y, h, dy, dx, da, db;
   float scale = 2.0f;
-  std::vector<std::shared_ptr<std::vector<std::byte>>> memory;
+  std::vector<Bytes> memory;
 
   LoraCase(int64_t m_, int64_t n_, int64_t k_, int64_t r_, DType dtype)
       : m(m_),

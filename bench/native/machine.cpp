@@ -71,8 +71,8 @@ namespace {
 constexpr int64_t kFloats = 1 << 25;  // 128 MiB, more than any cache
 constexpr int64_t kPieces = 64;
 
-std::vector<float>& memory_of(int which) {
-  static std::vector<float> memory[2];
+AlignedVector<float>& memory_of(int which) {
+  static AlignedVector<float> memory[2];
   memory[which].resize(kFloats, 1.0f);
   return memory[which];
 }

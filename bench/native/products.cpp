@@ -10,7 +10,7 @@ using namespace lowrank;
 
 struct ProductCase {
   Matrix c, a, b;
-  std::shared_ptr<std::vector<std::byte>> memory;
+  Bytes memory;
 };
 
 std::string shape_of(int64_t m, int64_t n, int64_t k) { return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k); }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "harness.h"
 
 namespace bench {
 
@@ -15,8 +16,8 @@ namespace bench {
 struct Matrix {
   lowrank::DType dtype;
   int64_t rows, cols;
-  std::vector<float> f32;
-  std::vector<uint16_t> half;
+  AlignedVector<float> f32;
+  AlignedVector<uint16_t> half;
 
   Matrix(int64_t r, int64_t c, uint32_t seed, lowrank::DType type = lowrank::DType::f32) : dtype(type), rows(r), cols(c) {
     std::mt19937 random(seed);

@@ -12,7 +12,6 @@ namespace {
 
 using namespace lowrank;
 
-using Bytes = std::shared_ptr<std::vector<std::byte>>;
 
 std::string times(int64_t a, int64_t b) { return std::to_string(a) + "x" + std::to_string(b); }
 

@@ -18,13 +18,16 @@ template <int Rows, int Vecs, bool Turned>
 LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   const float *a = t.a, *b = t.b;
   const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
-  for (int r = 0; r < Rows; ++r) {
-    prefetch(t.c + r * t.ldc);
-    prefetch(t.c + r * t.ldc + lesser(t.cols, Vecs * kWidth) - 1);
-  }
   Vec sum[Rows][Vecs];
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
+  const float* c_row = t.c;
   LOWRANK_UNROLL(4) for (int64_t k = 0; k < t.k; ++k) {
+    // Rows of C are asked for one after the other: all at once would fill the queue of misses, and A and B would wait behind them.
+    if (k % 4 == 0 && k < 4 * Rows) {
+      prefetch(c_row);
+      prefetch(c_row + lesser(t.cols, Vecs * kWidth) - 1);
+      c_row += t.ldc;
+    }
     Vec column[Vecs];
     LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
