@@ -40,6 +40,19 @@ BENCH_CHAINS(Eight, "avx2,fma", "x", chains_of_eight)
 BENCH_CHAINS(Sixteen, "avx512f", "v", chains_of_sixteen)
 #undef BENCH_CHAINS
 
+// Wide loads read more from memory than narrow ones: more lines fit into the window of instructions in flight.
+#define BENCH_SUM(Type, isa, name)                                                             \
+  __attribute__((target(isa), noinline)) float name(const float* first, const float* end) {    \
+    constexpr int64_t kStep = static_cast<int64_t>(sizeof(Type) / sizeof(float));              \
+    Type sums[4] = {};                                                                         \
+    for (const float* p = first; p < end; p += 4 * kStep)                                      \
+      for (int j = 0; j < 4; ++j) sums[j] += *reinterpret_cast<const Type*>(p + j * kStep);    \
+    return (sums[0] + sums[1] + sums[2] + sums[3])[0];                                         \
+  }
+BENCH_SUM(Eight, "avx2", sum_of_eight)
+BENCH_SUM(Sixteen, "avx512f", sum_of_sixteen)
+#undef BENCH_SUM
+
 double flops_of_chains(bool wide) { return 2.0 * (wide ? 16 : 8) * kChains * static_cast<double>(kSteps); }
 #endif
 
@@ -93,6 +106,14 @@ double best_rate(int threads, double bytes, const Body& body) {
 
 double measure_read(int threads) {
   const float* from = memory_of(0).data();
+#if defined(__x86_64__) && defined(__GNUC__)
+  const lowrank::CpuFeatures& cpu = lowrank::cpu_features();
+  if (cpu.avx2) {
+    return best_rate(threads, 4.0 * kFloats, [&cpu, from](int64_t first, int64_t end) {
+      sink = cpu.avx512 ? sum_of_sixteen(from + first, from + end) : sum_of_eight(from + first, from + end);
+    });
+  }
+#endif
   return best_rate(threads, 4.0 * kFloats, [from](int64_t first, int64_t end) {
     Lanes sums[8] = {};
     for (int64_t i = first; i < end; i += 8 * kLanes)
