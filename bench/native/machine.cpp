@@ -41,13 +41,13 @@ BENCH_CHAINS(Sixteen, "avx512f", "v", chains_of_sixteen)
 #undef BENCH_CHAINS
 
 // Wide loads read more from memory than narrow ones: more lines fit into the window of instructions in flight.
-#define BENCH_SUM(Type, isa, name)                                                             \
-  __attribute__((target(isa), noinline)) float name(const float* first, const float* end) {    \
-    constexpr int64_t kStep = static_cast<int64_t>(sizeof(Type) / sizeof(float));              \
-    Type sums[4] = {};                                                                         \
-    for (const float* p = first; p < end; p += 4 * kStep)                                      \
-      for (int j = 0; j < 4; ++j) sums[j] += *reinterpret_cast<const Type*>(p + j * kStep);    \
-    return (sums[0] + sums[1] + sums[2] + sums[3])[0];                                         \
+#define BENCH_SUM(Type, isa, name)                                                          \
+  __attribute__((target(isa), noinline)) float name(const float* first, const float* end) { \
+    constexpr int64_t kStep = static_cast<int64_t>(sizeof(Type) / sizeof(float));           \
+    Type sums[4] = {};                                                                      \
+    for (const float* p = first; p < end; p += 4 * kStep)                                   \
+      for (int j = 0; j < 4; ++j) sums[j] += *reinterpret_cast<const Type*>(p + j * kStep); \
+    return (sums[0] + sums[1] + sums[2] + sums[3])[0];                                      \
   }
 BENCH_SUM(Eight, "avx2", sum_of_eight)
 BENCH_SUM(Sixteen, "avx512f", sum_of_sixteen)

@@ -12,7 +12,6 @@ namespace {
 
 using namespace lowrank;
 
-
 std::string times(int64_t a, int64_t b) { return std::to_string(a) + "x" + std::to_string(b); }
 
 View ints(std::vector<int32_t>& values, int64_t cols) {

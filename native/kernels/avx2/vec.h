@@ -108,7 +108,6 @@ LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CM
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, m.v)}; }
 
 // --- integers ---
-LOWRANK_INLINE IVec to_int(Vec a) { return {_mm256_cvtps_epi32(a.v)}; }
 LOWRANK_INLINE Vec to_float(IVec a) { return {_mm256_cvtepi32_ps(a.v)}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm256_add_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm256_sub_epi32(a.v, b.v)}; }
@@ -121,11 +120,17 @@ template <int n>
 LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
   return {_mm256_srli_epi32(a.v, n)};
 }
-template <int n>
-LOWRANK_INLINE IVec shift_right_signed(IVec a) {
-  return {_mm256_srai_epi32(a.v, n)};
-}
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm256_castsi256_ps(a.v)}; }
+
+LOWRANK_INLINE __m256 power_of_two(__m256i n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+
+/// x * 2^n for whole n in [-250, 250], rounded once.
+LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) {
+  const __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1);
+  return mul(mul(x, {power_of_two(half)}), {power_of_two(_mm256_sub_epi32(whole, half))});
+}
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {

@@ -92,6 +92,7 @@ LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec absolute(Vec a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
 }
+LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT)}; }
 
 // --- comparisons ---
@@ -100,7 +101,6 @@ LOWRANK_INLINE Mask at_least(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
 
 // --- integers ---
-LOWRANK_INLINE IVec to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }
 LOWRANK_INLINE Vec to_float(IVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {_mm512_sub_epi32(a.v, b.v)}; }
@@ -112,10 +112,6 @@ LOWRANK_INLINE IVec shift_left(IVec a) {
 template <int n>
 LOWRANK_INLINE IVec shift_right(IVec a) {
   return {_mm512_srli_epi32(a.v, n)};
-}
-template <int n>
-LOWRANK_INLINE IVec shift_right_signed(IVec a) {
-  return {_mm512_srai_epi32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
 

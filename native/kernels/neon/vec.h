@@ -105,7 +105,6 @@ LOWRANK_INLINE Vec absolute(Vec a) { return {vabsq_f32(a.v)}; }
 LOWRANK_INLINE Vec round_even(Vec a) { return {vrndnq_f32(a.v)}; }
 
 // --- integers ---
-LOWRANK_INLINE IVec to_int(Vec a) { return {vreinterpretq_u32_s32(vcvtnq_s32_f32(a.v))}; }
 LOWRANK_INLINE Vec to_float(IVec a) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(a.v))}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {vaddq_u32(a.v, b.v)}; }
 LOWRANK_INLINE IVec sub(IVec a, IVec b) { return {vsubq_u32(a.v, b.v)}; }
@@ -118,11 +117,14 @@ template <int n>
 LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
   return {vshrq_n_u32(a.v, n)};
 }
-template <int n>
-LOWRANK_INLINE IVec shift_right_signed(IVec a) {
-  return {vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(a.v), n))};
-}
 LOWRANK_INLINE Vec as_float(IVec a) { return {vreinterpretq_f32_u32(a.v)}; }
+
+LOWRANK_INLINE float32x4_t power_of_two(int32x4_t n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
+
+LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) {
+  const int32x4_t whole = vcvtnq_s32_f32(n.v), half = vshrq_n_s32(whole, 1);
+  return mul(mul(x, {power_of_two(half)}), {power_of_two(vsubq_s32(whole, half))});
+}
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {

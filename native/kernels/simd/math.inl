@@ -1,22 +1,13 @@
 // exp and the activations, in f32, for every float. Polynomials are minimax fits (Remez); docs/kernels.md states the worst errors.
 // NaN gives NaN. Results below the smallest normal are rounded to subnormals, or to 0 where the thread flushes them.
 
-/// exp(x) = (1 + fraction) * 2^exponent, fraction in [-0.3, 0.42].
+/// exp(x) = (1 + fraction) * 2^exponent, fraction in [-0.3, 0.42], exponent a whole number.
 struct Exp {
-  Vec fraction;
-  IVec exponent;
+  Vec fraction, exponent;
 };
 
 /// x * (1 + fraction), rounded once.
 LOWRANK_INLINE Vec times_significand(Vec x, const Exp& e) { return fma(x, e.fraction, x); }
-
-LOWRANK_INLINE Vec power_of_two(IVec n) { return as_float(shift_left<23>(add(n, broadcast_int(127)))); }
-
-/// x * 2^n for n in [-250, 250], rounded once.
-LOWRANK_INLINE Vec scale_by_power(Vec x, IVec n) {
-  const IVec half = shift_right_signed<1>(n);
-  return mul(mul(x, power_of_two(half)), power_of_two(sub(n, half)));
-}
 
 /// exp(r) - 1 = r + r^2 q(r) for |r| <= ln(2) / 2.
 LOWRANK_INLINE Vec expm1_reduced(Vec r) {
@@ -40,7 +31,7 @@ LOWRANK_INLINE Exp exp_parts(Vec x, Vec low) {
   x = max(broadcast(-125.0f), min(broadcast(90.0f), x));
   Vec n;
   const Vec r = add(reduce_by_ln2(x, n), low);
-  return {expm1_reduced(r), to_int(n)};
+  return {expm1_reduced(r), n};
 }
 
 LOWRANK_INLINE Vec exp(Vec x) {
