@@ -1,6 +1,7 @@
 /**
  * @file `npm run bench -- [words] [--against openblas,onednn] [--processes 3] [--rounds 9] [--json FILE]`: builds the native benchmark with
- * CMake and runs it in fresh processes, turn by turn with the libraries that it is to be compared with; medians over the processes.
+ * CMake and runs it in fresh processes, for one group of rows after the other, turn by turn with the libraries that it is to be compared
+ * with: what else goes on in the machine while a group is measured, all of them meet. Medians over the processes.
  * Words filter its rows (bench/native/README.md).
  */
 import { spawnSync } from "node:child_process";
@@ -53,16 +54,34 @@ const keyOf = ({ name, shape, form, dtype, threads }) => [name, shape, form, dty
 must("cmake", ["-S", ".", "-B", "build-native", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]);
 must("cmake", ["--build", "build-native", "--parallel", String(availableParallelism()), "--target", "lowrank_bench"]);
 
-/** The runs of each contender; lowrank's own under "". @type {Map<string, Run[]>} */
+const program = join(root, "build-native", "lowrank_bench");
+
+/** @param {string} contender */
+const backendOf = (contender) => (contender === "" ? [] : ["--backend", contender]);
+
+/** The keys of the groups that a contender has rows of. @param {string} contender */
+function groupsOf(contender) {
+  const { status, stdout } = spawnSync(program, [...words, "--list", ...backendOf(contender)], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  if (status !== 0) process.exit(status ?? 1);
+  return stdout.split("\n").filter((key) => key !== "");
+}
+
+/** The runs of each contender, each with the rows of one group; lowrank's own under "". @type {Map<string, Run[]>} */
 const runs = new Map(["", ...contenders].map((name) => [name, []]));
+const groups = new Map([...runs.keys()].map((name) => [name, new Set(groupsOf(name))]));
 const folder = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
 try {
-  for (let turn = 0; turn < Number(values.processes); turn++) {
-    for (const [contender, list] of runs) {
-      const file = join(folder, `${contender}.json`);
-      const backend = contender === "" ? [] : ["--backend", contender];
-      must(join(root, "build-native", "lowrank_bench"), [...words, "--rounds", values.rounds, "--json", file, ...backend]);
-      list.push(JSON.parse(readFileSync(file, "utf8")));
+  for (const group of groups.get("") ?? []) {
+    for (let turn = 0; turn < Number(values.processes); turn++) {
+      for (const [contender, list] of runs) {
+        if (!groups.get(contender)?.has(group)) continue;
+        const file = join(folder, `${contender}.json`);
+        must(program, [group, "--rounds", values.rounds, "--json", file, ...backendOf(contender)]);
+        list.push(JSON.parse(readFileSync(file, "utf8")));
+      }
     }
   }
 } finally {
@@ -77,27 +96,26 @@ const machine = Object.fromEntries(
   }),
 );
 
-/** The times of a row in each process of a contender. @param {string} contender @param {string} key */
-const timesOf = (contender, key) =>
-  (runs.get(contender) ?? []).flatMap(({ rows }) => rows.filter((row) => keyOf(row) === key).map(({ medianNs }) => medianNs));
+/** A row in each process of a contender. @param {string} contender @param {string} key */
+const rowsOf = (contender, key) => (runs.get(contender) ?? []).flatMap(({ rows }) => rows.filter((row) => keyOf(row) === key));
 
-const table = (own[0]?.rows ?? []).map((first) => {
-  const key = keyOf(first);
-  const all = own.flatMap(({ rows }) => rows.filter((row) => keyOf(row) === key));
-  const limit = machine[`${first.limitedBy}${first.threads}`] ?? 0;
-  /** @param {number} ns */
-  const shareAt = (ns) => ((first.gflops ?? first.gigabytesPerSecond ?? 0) * first.medianNs) / ns / limit;
+const firsts = new Map(own.flatMap(({ rows }) => rows.map((row) => /** @type {const} */ ([keyOf(row), row]))));
+const table = [...firsts].map(([key, first]) => {
+  const all = rowsOf("", key);
   const ownTimes = all.map(({ medianNs }) => medianNs);
   const against = Object.fromEntries(
     contenders.flatMap((contender) => {
-      const times = timesOf(contender, key);
+      const rows = rowsOf(contender, key);
+      const times = rows.map(({ medianNs }) => medianNs);
       const ratios = times.map((time, i) => time / (ownTimes[i] ?? Number.NaN));
-      return times.length === 0 ? [] : [[contender, { medianNs: median(times), share: shareAt(median(times)), times: median(ratios) }]];
+      return rows.length === 0
+        ? []
+        : [[contender, { medianNs: median(times), share: median(rows.map(({ share }) => share)), times: median(ratios) }]];
     }),
   );
   const quotients = all.flatMap(({ timeQuotient }) => (timeQuotient === undefined ? [] : [timeQuotient]));
   return {
-    ...{ row: key, medianNs: median(ownTimes), limitedBy: first.limitedBy, share: shareAt(median(ownTimes)), against },
+    ...{ row: key, medianNs: median(ownTimes), limitedBy: first.limitedBy, share: median(all.map(({ share }) => share)), against },
     ...(first.comparedWith === undefined ? {} : { comparedWith: first.comparedWith, timeQuotient: median(quotients), limit: first.limit }),
   };
 });

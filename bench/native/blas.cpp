@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 
+#include "core/cpu_features.h"
 #include "harness.h"
 
 namespace bench {
@@ -53,6 +54,10 @@ Status linear_backward(Context& ctx, Out dx, Out dw, Out, In dy, In x, In w) {
 /// A library and one of its functions. The library stays open.
 template <class Function>
 void find(Function& function, const char* library, const char* name, const std::string& install) {
+#if defined(__x86_64__)
+  // An OpenBLAS that is older than the processor takes slower kernels than it has.
+  if (lowrank::cpu_features().avx512) setenv("OPENBLAS_CORETYPE", "SkylakeX", 1);
+#endif
   void* opened = dlopen(library, RTLD_NOW | RTLD_GLOBAL);
   function = opened ? reinterpret_cast<Function>(dlsym(opened, name)) : nullptr;
   if (!function) throw std::runtime_error(std::string(library) + " with " + name + " was not found. On Debian: apt install " + install);

@@ -76,11 +76,13 @@ struct Subject {
   bool only_products = false;  // it has no kernels but plain f32 products
   std::string version;         // of another library
   std::vector<std::string> words;
+  std::vector<std::string>* listed = nullptr;  // takes the keys of wanted groups, none of which is then made
 
   bool wants(const std::string& key) const {
     for (const std::string& word : words)
       if (key.find(word) == std::string::npos) return false;
-    return true;
+    if (listed) listed->push_back(key);
+    return !listed;
   }
 };
 

@@ -1,5 +1,5 @@
-// lowrank_bench [words] [--backend NAME] [--rounds N] [--json FILE]; the backends openblas and onednn are other libraries.
-// Words filter rows: a group runs when its name and shape hold every word. See bench/native/README.md.
+// lowrank_bench [words] [--backend NAME] [--rounds N] [--json FILE] [--list]; the backends openblas and onednn are other libraries.
+// Words filter groups of rows: one runs when its key, which --list prints, holds every word. See bench/native/README.md.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +15,7 @@ struct Options {
   std::vector<std::string> words;
   std::string backend = lowrank::best_backend(), json;
   int rounds = 9;
+  bool list = false;
 };
 
 Options parse(int count, char** arguments) {
@@ -23,6 +24,10 @@ Options parse(int count, char** arguments) {
     const std::string word = arguments[i];
     if (word.rfind("--", 0) != 0) {
       options.words.push_back(word);
+      continue;
+    }
+    if (word == "--list") {
+      options.list = true;
       continue;
     }
     if (i + 1 == count) throw std::runtime_error(word + " needs a value");
@@ -34,7 +39,7 @@ Options parse(int count, char** arguments) {
     } else if (word == "--rounds") {
       options.rounds = std::max(1, std::atoi(value.c_str()));
     } else {
-      throw std::runtime_error("unknown option " + word + "; known are --backend, --rounds and --json");
+      throw std::runtime_error("unknown option " + word + "; known are --backend, --rounds, --json and --list");
     }
   }
   return options;
@@ -101,13 +106,27 @@ bench::Subject subject_of(const Options& options) {
   return subject;
 }
 
-int run(const Options& options) {
-  const bench::Subject subject = subject_of(options);
+bench::Groups groups_of(const bench::Subject& subject) {
   bench::Groups groups;
   bench::add_product_groups(subject, groups);
   bench::add_lora_groups(subject, groups);
   bench::add_transformer_groups(subject, groups);
   bench::add_elementwise_groups(subject, groups);
+  return groups;
+}
+
+int list(const Options& options) {
+  std::vector<std::string> keys;
+  bench::Subject subject = subject_of(options);
+  subject.listed = &keys;
+  groups_of(subject);
+  for (const std::string& key : keys) std::printf("%s\n", key.c_str());
+  return 0;
+}
+
+int run(const Options& options) {
+  const bench::Subject subject = subject_of(options);
+  const bench::Groups groups = groups_of(subject);
   lowrank::flush_subnormals();
   const Machine machine;
   std::printf("%s, %s %s\none thread %.1f GFLOP/s, reads %.1f GB/s, copies %.1f GB/s; two threads %.1f, %.1f, %.1f\n",
@@ -131,7 +150,8 @@ int run(const Options& options) {
 
 int main(int count, char** arguments) {
   try {
-    return run(parse(count, arguments));
+    const Options options = parse(count, arguments);
+    return options.list ? list(options) : run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lowrank_bench: %s\n", error.what());
     return 1;
