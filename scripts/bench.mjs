@@ -103,14 +103,15 @@ const firsts = new Map(own.flatMap(({ rows }) => rows.map((row) => /** @type {co
 const table = [...firsts].map(([key, first]) => {
   const all = rowsOf("", key);
   const ownTimes = all.map(({ medianNs }) => medianNs);
+  // Limits that are measured beside another library's rows do not count: its threads may still spin.
+  const limit = machine[`${first.limitedBy}${first.threads}`] ?? 0;
+  /** @param {number} ns */
+  const shareAt = (ns) => ((first.gflops ?? first.gigabytesPerSecond ?? 0) * first.medianNs) / ns / limit;
   const against = Object.fromEntries(
     contenders.flatMap((contender) => {
-      const rows = rowsOf(contender, key);
-      const times = rows.map(({ medianNs }) => medianNs);
+      const times = rowsOf(contender, key).map(({ medianNs }) => medianNs);
       const ratios = times.map((time, i) => time / (ownTimes[i] ?? Number.NaN));
-      return rows.length === 0
-        ? []
-        : [[contender, { medianNs: median(times), share: median(rows.map(({ share }) => share)), times: median(ratios) }]];
+      return times.length === 0 ? [] : [[contender, { medianNs: median(times), share: shareAt(median(times)), times: median(ratios) }]];
     }),
   );
   const quotients = all.flatMap(({ timeQuotient }) => (timeQuotient === undefined ? [] : [timeQuotient]));
