@@ -61,17 +61,22 @@ void pack_rows(const Source& src, int64_t first, int64_t outer, int64_t k, float
 /// panels[o / Width * panel_stride + k * Width + o % Width].
 template <int64_t Width, class Source>
 void pack_columns(const Source& src, int64_t outer, int64_t k, float* panels, int64_t panel_stride) {
-  for (int64_t i = 0; i < k; ++i) {
-    const auto row = src.row(i);
+  static_assert(Width <= kWidth || Width % kWidth == 0, "a store may run into the next k of its own column of vectors only");
+  constexpr int64_t kDeep = 32;  // rows that one panel gets before the next panel does: each is then written without a break
+  for (int64_t begin = 0; begin < k; begin += kDeep) {
+    const int64_t end = lesser(k, begin + kDeep);
     for (int64_t o = 0; o < outer; o += Width) {
-      float* to = panels + o / Width * panel_stride + i * Width;
       for (int64_t v = 0; v < Width; v += kWidth) {
         const int64_t n = outer - o - v, room = Width - v;
-        const Vec x = n >= kWidth ? load_at(row, o + v) : load_first_at(row, o + v, n);
-        if (room >= kWidth || i + 1 < k) {
-          store(to + v, x);
-        } else {
-          store_first(to + v, x, room);
+        float* to = panels + o / Width * panel_stride + v;
+        for (int64_t i = begin; i < end; ++i) {
+          const auto row = src.row(i);
+          const Vec x = n >= kWidth ? load_at(row, o + v) : load_first_at(row, o + v, n);
+          if (room >= kWidth || i + 1 < k) {
+            store(to + i * Width, x);
+          } else {
+            store_first(to + i * Width, x, room);
+          }
         }
       }
     }
