@@ -74,10 +74,12 @@ const runs = new Map(["", ...contenders].map((name) => [name, []]));
 const groups = new Map([...runs.keys()].map((name) => [name, new Set(groupsOf(name))]));
 const folder = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
 try {
-  for (const group of groups.get("") ?? []) {
+  // Without a group the program still measures the machine.
+  const wanted = [...(groups.get("") ?? [])];
+  for (const group of wanted.length > 0 ? wanted : [words.join(" ")]) {
     for (let turn = 0; turn < Number(values.processes); turn++) {
       for (const [contender, list] of runs) {
-        if (!groups.get(contender)?.has(group)) continue;
+        if (contender !== "" && !groups.get(contender)?.has(group)) continue;
         const file = join(folder, `${contender}.json`);
         must(program, [group, "--rounds", values.rounds, "--json", file, ...backendOf(contender)]);
         list.push(JSON.parse(readFileSync(file, "utf8")));
