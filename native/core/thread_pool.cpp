@@ -59,7 +59,7 @@ void pause() {
 #endif
 }
 
-/// Waits a few microseconds for `ready`, without giving up the processor.
+/// Waits some tens of microseconds for `ready` (a pause takes 40 to 140 cycles), without giving up the processor.
 template <class Ready>
 bool spin_until(const Ready& ready) {
   constexpr int kSpins = 1000;
