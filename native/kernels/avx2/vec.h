@@ -187,5 +187,6 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
+constexpr int64_t kTilesPerThread = 6;  // at least
 
 }  // namespace lowrank::avx2

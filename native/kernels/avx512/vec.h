@@ -184,5 +184,6 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 384;
+constexpr int64_t kTilesPerThread = 24;  // at least
 
 }  // namespace lowrank::avx512

@@ -133,7 +133,7 @@ void cut_tiles(Block& block, int threads) {
   block.tile_rows = round_up(192, kTileRows), block.tile_cols = 16 * kTileCols;
   for (;;) {
     block.tiles_down = divide_up(block.rows, block.tile_rows), block.tiles_across = divide_up(block.cols, block.tile_cols);
-    const bool enough = threads == 1 || block.group * block.tiles_down * block.tiles_across >= 24 * threads;
+    const bool enough = threads == 1 || block.group * block.tiles_down * block.tiles_across >= kTilesPerThread * threads;
     if (enough || (block.tile_rows <= 4 * kTileRows && block.tile_cols <= 2 * kTileCols)) return;
     if (block.tile_cols > 2 * kTileCols && block.tile_cols >= block.tile_rows) {
       block.tile_cols /= 2;
