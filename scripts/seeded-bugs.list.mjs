@@ -184,7 +184,7 @@ const simd = [
   {
     name: "blocks of K overwrite each other",
     file: "native/kernels/simd/gemm.inl",
-    find: "call.accumulate = p.accumulate || block.k0 > 0;",
+    find: "call.accumulate = p.accumulate || k_block > 0;",
     replace: "call.accumulate = p.accumulate;",
     tests: op("linear f32"),
     backend: "avx2",

@@ -37,6 +37,8 @@ void flush_subnormals() {
 
 namespace {
 
+thread_local int worker_number = 0;
+
 /// Compute threads give way to threads that serve a user.
 void lower_priority() {
 #if defined(__linux__)
@@ -146,7 +148,8 @@ struct ThreadPool::State {
     return best;
   }
 
-  void work_forever() {
+  void work_forever(int number) {
+    worker_number = number;
     lower_priority();
     flush_subnormals();
     std::unique_lock<std::mutex> lock(mutex);
@@ -176,11 +179,14 @@ ThreadPool& ThreadPool::shared() {
 
 ThreadPool::ThreadPool(int threads) : threads_(1), state_(std::make_unique<State>()) {
   try {
-    for (; threads_ < threads; ++threads_) state_->workers.emplace_back([state = state_.get()] { state->work_forever(); });
+    for (; threads_ < threads; ++threads_)
+      state_->workers.emplace_back([state = state_.get(), number = threads_] { state->work_forever(number); });
   } catch (const std::system_error&) {
     // The system gives no more threads: those that started do all the work.
   }
 }
+
+int ThreadPool::worker() { return worker_number; }
 
 ThreadPool::~ThreadPool() {
   {

@@ -23,6 +23,9 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
+  /// Which thread of a job runs a tile: 0 for the one that asked, else the number of the worker, below `threads()`.
+  static int worker();
+
   /// Runs body(i) once for every i in [0, n), on any thread, in any order, and returns when all are done.
   /// When `cancelled` is set, tiles that have not started are skipped; returns false if any was.
   template <class Body>

@@ -59,6 +59,24 @@ TEST(pool_serves_several_callers) {
   for (int64_t sum : sums) CHECK(sum == expected, sum);
 }
 
+// Kernels give each thread of a job memory of its own by this number.
+TEST(pool_numbers_the_threads_of_a_job) {
+  ThreadPool pool(3);
+  std::vector<std::atomic<int>> inside(3);
+  std::atomic<int> shared{0}, outside{0};
+  for (int round = 0; round < 100; ++round) {
+    pool.run(30, nullptr, [&](int64_t) {
+      const int worker = ThreadPool::worker();
+      if (worker < 0 || worker >= pool.threads()) return void(outside.fetch_add(1));
+      if (inside[static_cast<size_t>(worker)].fetch_add(1) > 0) shared.fetch_add(1);
+      std::this_thread::yield();
+      inside[static_cast<size_t>(worker)].fetch_sub(1);
+    });
+  }
+  CHECK(outside.load() == 0, outside.load(), " tiles on a thread without a number below 3");
+  CHECK(shared.load() == 0, shared.load(), " tiles beside another one of the same number");
+}
+
 // Two callers whose tiles wait for each other: neither job may take all workers and starve the other.
 TEST(pool_does_not_starve_a_second_caller) {
   ThreadPool pool(3);

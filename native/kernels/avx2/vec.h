@@ -27,6 +27,7 @@ LOWRANK_INLINE Vec load_first(const float* p, int64_t n) { return {_mm256_masklo
 LOWRANK_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x.v); }
 LOWRANK_INLINE void store_first(float* p, Vec x, int64_t n) { _mm256_maskstore_ps(p, lanes_below(n), x.v); }
 LOWRANK_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+LOWRANK_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 LOWRANK_INLINE Vec widen_bits(__m128i h, bf16) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16))}; }
 LOWRANK_INLINE Vec widen_bits(__m128i h, f16) { return {_mm256_cvtph_ps(h)}; }
@@ -187,6 +188,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
-constexpr int64_t kTilesPerThread = 6;  // at least
+constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
+constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
 
 }  // namespace lowrank::avx2

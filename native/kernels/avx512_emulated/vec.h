@@ -42,6 +42,7 @@ LOWRANK_INLINE void store_first(T* p, Vec x, int64_t n) {
   if (n > kHalf) avx2::store_first(p + kHalf, x.b, n - kHalf);
 }
 LOWRANK_INLINE void prefetch(const void* p) { avx2::prefetch(p); }
+LOWRANK_INLINE void prefetch_far(const void* p) { avx2::prefetch_far(p); }
 
 // --- lane by lane ---
 #define LOWRANK_BINARY(Result, Type, name) \
@@ -123,6 +124,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 384;
-constexpr int64_t kTilesPerThread = 24;  // at least
+constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
+constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
 
 }  // namespace lowrank::avx512_emulated

@@ -25,6 +25,7 @@ LOWRANK_INLINE IVec iota() {
 
 // --- memory ---
 LOWRANK_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+LOWRANK_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 LOWRANK_INLINE Vec widen_bits(uint16x4_t h, bf16) { return {vreinterpretq_f32_u32(vshll_n_u16(h, 16))}; }
 LOWRANK_INLINE Vec widen_bits(uint16x4_t h, f16) { return {vcvt_f32_f16(vreinterpret_f16_u16(h))}; }
@@ -165,6 +166,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 12, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
-constexpr int64_t kTilesPerThread = 6;  // at least
+constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
+constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
 
 }  // namespace lowrank::neon

@@ -120,7 +120,7 @@ void axpy_task(const Product& p, int64_t task) {
   }
 }
 
-/// Computes a product by the path that suits its shape. `scratch` has `product_scratch(p)` bytes.
+/// Computes a product by the path that suits its shape. `scratch` has `product_scratch(threads, p)` bytes.
 Status compute(Context& ctx, const Product& p, std::byte* scratch) {
   const int64_t work = 2 * p.batch * p.m * p.n * (p.segments[0].k + p.segments[1].k);
   if (is_few_dots(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kDotTask), work, [&](int64_t i) { few_dots_task(p, i); });
@@ -128,4 +128,4 @@ Status compute(Context& ctx, const Product& p, std::byte* scratch) {
   return multiply(ctx, p, scratch);
 }
 
-int64_t product_scratch(const Product& p) { return is_few_dots(p) || is_axpy(p) ? 0 : multiply_scratch(p); }
+int64_t product_scratch(int threads, const Product& p) { return is_few_dots(p) || is_axpy(p) ? 0 : multiply_scratch(threads, p); }

@@ -1,7 +1,10 @@
-// The one matrix product: C = sum over segments of A_s B_s (+ bias), for every layout, in packed blocks. docs/kernels.md explains it.
+// The one matrix product: C = sum over segments of A_s B_s (+ bias), for every layout, in packed panels. docs/kernels.md explains it.
 
-constexpr int64_t kBlockRows = 2048, kBlockCols = 4096;  // what is packed at once, beside kBlockK
-constexpr int64_t kPackPanels = 8;                       // panels packed by one task
+constexpr int64_t kBlockRows = 2048;                      // rows of A packed at once
+constexpr int64_t kGroupRows = round_up(224, kTileRows);  // rows that meet all panels of a strip before the next ones do
+constexpr int64_t kPackPanels = 8;                        // panels of A packed by one task
+constexpr int64_t kTasksPerThread = 12;                   // at least, so that all threads end at about the same time
+constexpr int64_t kStripFloats = kStripPanels * kTileCols * kBlockK;
 
 struct Segment {
   Factor a, b;
@@ -15,16 +18,20 @@ struct Product {
   int64_t ldc = 0, c_batch_stride = 0;
   const float* bias = nullptr;  // [n]
   bool accumulate = false;      // C += instead of C =
+
+  bool empty() const { return m == 0 || n == 0 || batch == 0; }
 };
 
 /// How a product is cut. Blocks of K depend on K alone, so the order of every sum does; the rest only moves work around.
 struct Plan {
-  int64_t k, k_blocks, rows, cols, group;  // rows, cols: packed at once, whole panels; group: matrices of a batch packed at once
+  int64_t k, k_blocks;
+  int64_t rows, row_blocks, deep, deep_blocks, group, groups;  // packed at once: rows, blocks of K, matrices of a batch
   bool a_in_place;
-  int64_t a_floats, b_floats;  // scratch of one matrix of the group
+  int64_t a_floats;  // packed rows of one matrix
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
   int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
+  int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
 /// A few columns only: each row of A is read once or twice, so packing it costs more than it saves.
@@ -38,139 +45,179 @@ Plan make_plan(const Product& p) {
   plan.k = p.segments[0].k + p.segments[1].k;
   plan.k_blocks = greater(1, divide_up(plan.k, kBlockK));
   plan.a_in_place = reads_a_in_place(p);
-  const int64_t depth = lesser(plan.k, kBlockK);
-  plan.rows = round_up(lesser(p.m, kBlockRows), kTileRows);
-  plan.cols = round_up(lesser(p.n, kBlockCols), kTileCols);
-  plan.a_floats = plan.a_in_place ? 0 : round_up(plan.rows * depth, 16);
-  plan.b_floats = round_up(plan.cols * depth, 16);
+  plan.rows = round_up(divide_up(p.m, divide_up(p.m, kBlockRows)), kTileRows);
+  plan.row_blocks = divide_up(p.m, plan.rows);
+  const int64_t one_deep = greater(1, plan.rows * lesser(plan.k, kBlockK)), most = clamp(kCachedFloats / one_deep, 1, plan.k_blocks);
+  plan.deep = divide_up(plan.k_blocks, divide_up(plan.k_blocks, most));
+  plan.deep_blocks = divide_up(plan.k_blocks, plan.deep);
+  plan.a_floats = plan.a_in_place ? 0 : round_up(plan.rows * lesser(plan.k, plan.deep * kBlockK), 16);
   constexpr int64_t kGroupFloats = 1 << 20;
-  plan.group = clamp(kGroupFloats / greater(1, plan.a_floats + plan.b_floats), 1, greater(1, p.batch));
+  plan.group = clamp(kGroupFloats / greater(1, plan.a_floats), 1, p.batch);
+  plan.groups = divide_up(p.batch, plan.group);
   return plan;
 }
 
-int64_t multiply_scratch(const Product& p) {
-  const Plan plan = make_plan(p);
-  return Scratch::bytes(plan.group * (plan.a_floats + plan.b_floats));
-}
-
-/// One packed block: C[row0 .. row0 + rows, col0 .. col0 + cols] over k in [k0, k0 + k), for `group` matrices from `batch0` on.
+/// Some rows of C over some blocks of K, for `group` matrices from `batch0` on.
 struct Block {
   const Product* p;
   const Plan* plan;
-  float *a, *b;  // packed panels
-  int64_t batch0, group, row0, rows, col0, cols, k0, k;
-  int64_t tile_rows, tile_cols, tiles_down, tiles_across;
+  float *strips, *a;  // for each thread a strip of packed columns; the packed rows
+  int64_t batch0, group, row0, rows, k_first, k_end;
+  int64_t panels, across, part_rows, down;  // how it is shared out: strips of panels, parts of the rows
+
+  int64_t depth() const { return plan->k_begin(k_end) - plan->k_begin(k_first); }
+  float* packed_a(int64_t matrix, int64_t k_block) const {
+    return a + matrix * plan->a_floats + round_up(rows, kTileRows) * (plan->k_begin(k_block) - plan->k_begin(k_first));
+  }
 };
 
-/// Packs panels [first, first + count) of one side, from all segments that the block of K touches.
+/// Wide strips, whose columns are packed once for many rows, but enough of them, and of parts of the rows, for all threads.
+void share_out(Block& block, int threads) {
+  const int64_t enough = threads == 1 ? 1 : divide_up(kTasksPerThread * threads, block.group);
+  block.panels = divide_up(block.p->n, kTileCols);
+  block.across = clamp(enough, divide_up(block.panels, kStripPanels), block.panels);
+  const int64_t parts = lesser(divide_up(enough, block.across), divide_up(block.rows, 8 * kTileRows));
+  block.part_rows = round_up(divide_up(block.rows, parts), kTileRows);
+  block.down = divide_up(block.rows, block.part_rows);
+}
+
+Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scratch, int64_t index) {
+  Block block{};
+  block.p = &p, block.plan = &plan;
+  const int64_t deep = index % plan.deep_blocks, down = index / plan.deep_blocks % plan.row_blocks;
+  block.k_first = deep * plan.deep, block.k_end = lesser(plan.k_blocks, block.k_first + plan.deep);
+  block.row0 = down * plan.rows, block.rows = lesser(plan.rows, p.m - block.row0);
+  block.batch0 = index / plan.deep_blocks / plan.row_blocks * plan.group, block.group = lesser(plan.group, p.batch - block.batch0);
+  block.strips = reinterpret_cast<float*>(scratch);
+  block.a = block.strips + threads * kStripFloats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
+  share_out(block, threads);
+  return block;
+}
+
+int64_t multiply_scratch(int threads, const Product& p) {
+  if (p.empty()) return 0;
+  const Plan plan = make_plan(p);
+  const int64_t halves = threads > 1 ? lesser(2, plan.blocks()) : 1;
+  return Scratch::bytes(threads * kStripFloats + halves * plan.group * plan.a_floats);
+}
+
+/// Packs the panels of one block of K that cover [begin, end) of the axis that is not K, from all segments it touches.
 template <int64_t Width>
-void pack_panels(const Block& block, bool side_a, int64_t matrix, int64_t first, int64_t count, int64_t outer0, int64_t outer,
-                 float* panels) {
-  const int64_t begin = first * Width, end = lesser(outer, begin + count * Width);
+void pack_panels(const Block& block, Factor Segment::*side, int64_t matrix, int64_t k_block, int64_t begin, int64_t end, float* panels) {
+  const int64_t k0 = block.plan->k_begin(k_block), k = block.plan->k_begin(k_block + 1) - k0;
   int64_t segment_begin = 0;
   for (const Segment& s : block.p->segments) {
-    const int64_t from = greater(block.k0, segment_begin), to = lesser(block.k0 + block.k, segment_begin + s.k);
+    const int64_t from = greater(k0, segment_begin), to = lesser(k0 + k, segment_begin + s.k);
     if (from < to) {
-      const Window w{block.batch0 + matrix, outer0 + begin, end - begin, from - segment_begin, to - from};
-      pack_window<Width>(side_a ? s.a : s.b, w, panels + first * Width * block.k + (from - block.k0) * Width, Width * block.k);
+      const Window window{block.batch0 + matrix, begin, end - begin, from - segment_begin, to - from};
+      pack_window<Width>(s.*side, window, panels + (from - k0) * Width, Width * k);
     }
     segment_begin += s.k;
   }
 }
 
-int64_t pack_tasks(int64_t outer, int64_t width) { return divide_up(divide_up(outer, width), kPackPanels); }
+int64_t pack_tasks_down(const Block& block) { return divide_up(block.rows, kPackPanels * kTileRows); }
 
-void pack_a_task(const Block& block, int64_t task) {
-  const int64_t per_matrix = pack_tasks(block.rows, kTileRows), matrix = task / per_matrix;
-  pack_panels<kTileRows>(block, true, matrix, task % per_matrix * kPackPanels, kPackPanels, block.row0, block.rows,
-                         block.a + matrix * block.plan->a_floats);
+int64_t pack_tasks(const Block& block) {
+  return block.plan->a_in_place ? 0 : block.group * (block.k_end - block.k_first) * pack_tasks_down(block);
 }
 
-void pack_b_task(const Block& block, int64_t task) {
-  const int64_t per_matrix = pack_tasks(block.cols, kTileCols), matrix = task / per_matrix;
-  pack_panels<kTileCols>(block, false, matrix, task % per_matrix * kPackPanels, kPackPanels, block.col0, block.cols,
-                         block.b + matrix * block.plan->b_floats);
+void pack_task(const Block& block, int64_t task) {
+  const int64_t down = pack_tasks_down(block), deep = block.k_end - block.k_first;
+  const int64_t matrix = task / down / deep, k_block = block.k_first + task / down % deep, begin = task % down * kPackPanels * kTileRows;
+  const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
+  pack_panels<kTileRows>(block, &Segment::a, matrix, k_block, block.row0 + begin,
+                         block.row0 + lesser(block.rows, begin + kPackPanels * kTileRows), block.packed_a(matrix, k_block) + begin * k);
 }
 
-/// Packs the columns' side when `with_b`, and the rows' side unless it is read in place.
-Status pack_block(Context& ctx, const Block& block, bool with_b) {
-  const int64_t b_tasks = with_b ? block.group * pack_tasks(block.cols, kTileCols) : 0;
-  const int64_t a_tasks = block.plan->a_in_place ? 0 : block.group * pack_tasks(block.rows, kTileRows);
-  const int64_t work = block.group * block.k * ((with_b ? block.cols : 0) + (a_tasks ? block.rows : 0));
-  return run_tiles(ctx, a_tasks + b_tasks, work, [&](int64_t i) { i < b_tasks ? pack_b_task(block, i) : pack_a_task(block, i - b_tasks); });
+/// Some rows and some panels of a block, and the memory for these panels.
+struct Strip {
+  int64_t matrix, row_begin, row_end, first, end;
+  float* panels;
+};
+
+/// What is packed after (k_block, panel): the next panel of the strip, or of its next block of K, or of the strip this thread may well get
+/// next.
+Window packed_next(const Block& block, const Strip& strip, int threads, int64_t k_block, int64_t panel) {
+  const int64_t width = strip.end - strip.first;
+  if (++panel == strip.end) {
+    panel = strip.first;
+    if (++k_block == block.k_end) k_block = block.k_first, panel += threads * width;
+  }
+  const int64_t k0 = block.plan->k_begin(k_block), k_end = lesser(block.plan->k_begin(k_block + 1), block.p->segments[0].k);
+  const int64_t column = panel * kTileCols;
+  return {block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0, k_end - k0};
 }
 
-void multiply_block_tile(const Block& block, int64_t task) {
+/// Multiplies rows [begin, end) with one packed panel; `next` is asked for meanwhile unless it is null.
+void multiply_panel(const Block& block, const Strip& strip, int64_t k_block, int64_t panel, int64_t begin, int64_t end,
+                    const Window* next) {
   const Product& p = *block.p;
-  const int64_t per_matrix = block.tiles_down * block.tiles_across, matrix = task / per_matrix;
-  const int64_t down = task % per_matrix % block.tiles_down, across = task % per_matrix / block.tiles_down;
-  const int64_t row_begin = down * block.tile_rows, row_end = lesser(block.rows, row_begin + block.tile_rows);
-  const int64_t col_begin = across * block.tile_cols, col_end = lesser(block.cols, col_begin + block.tile_cols);
   const Factor& a = p.segments[0].a;
-  const float* a_in_place =
-      reinterpret_cast<const float*>(a.data) + (block.batch0 + matrix) * a.batch_stride + block.row0 * a.ld + block.k0;
-  const float* packed_a = block.a + matrix * block.plan->a_floats;
-  const float* packed_b = block.b + matrix * block.plan->b_floats;
-  float* c = p.c + (block.batch0 + matrix) * p.c_batch_stride + block.row0 * p.ldc + block.col0;
+  const bool in_place = block.plan->a_in_place;
+  const int64_t k0 = block.plan->k_begin(k_block), batch = block.batch0 + strip.matrix, column = panel * kTileCols;
+  const float* rows_in_place = reinterpret_cast<const float*>(a.data) + batch * a.batch_stride + block.row0 * a.ld + k0;
+  const float* packed_rows = block.packed_a(strip.matrix, k_block);
   TileCall call;
-  call.k = block.k, call.lda = block.plan->a_in_place ? a.ld : kTileRows, call.ldc = p.ldc;
-  call.accumulate = p.accumulate || block.k0 > 0;
-  for (int64_t j = col_begin; j < col_end; j += kTileCols) {
-    call.b = packed_b + j * block.k;
-    call.cols = lesser(kTileCols, col_end - j);
-    call.bias = p.bias ? p.bias + block.col0 + j : nullptr;
-    for (int64_t i = row_begin; i < row_end; i += kTileRows) {
-      const int64_t rows = lesser(kTileRows, row_end - i), vectors = divide_up(call.cols, kWidth);
-      call.a = block.plan->a_in_place ? a_in_place + i * a.ld : packed_a + i * block.k;
-      call.c = c + i * p.ldc + j;
-      kTiles.of[block.plan->a_in_place ? 0 : 1][rows - 1][vectors - 1](call);
-    }
+  call.k = block.plan->k_begin(k_block + 1) - k0, call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc;
+  call.b = strip.panels + (panel - strip.first) * kTileCols * call.k;
+  call.cols = lesser(kTileCols, p.n - column), call.bias = p.bias ? p.bias + column : nullptr;
+  call.accumulate = p.accumulate || k_block > 0;
+  const int64_t vectors = divide_up(call.cols, kWidth);
+  for (int64_t i = begin; i < end; i += kTileRows) {
+    call.a = in_place ? rows_in_place + i * a.ld : packed_rows + i * call.k;
+    call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
+    if (next) call.ask = ask_for(p.segments[0].b, *next, (i - begin) / kTileRows);
+    kTiles.of[in_place ? 0 : 1][lesser(kTileRows, end - i) - 1][vectors - 1](call);
   }
 }
 
-/// Chooses tiles of C: large enough to reuse panels from the caches, and enough of them for all threads to end at about the same time.
-void cut_tiles(Block& block, int threads) {
-  block.tile_rows = round_up(192, kTileRows), block.tile_cols = 16 * kTileCols;
-  for (;;) {
-    block.tiles_down = divide_up(block.rows, block.tile_rows), block.tiles_across = divide_up(block.cols, block.tile_cols);
-    const bool enough = threads == 1 || block.group * block.tiles_down * block.tiles_across >= kTilesPerThread * threads;
-    if (enough || (block.tile_rows <= 4 * kTileRows && block.tile_cols <= 2 * kTileCols)) return;
-    if (block.tile_cols > 2 * kTileCols && block.tile_cols >= block.tile_rows) {
-      block.tile_cols /= 2;
-    } else {
-      block.tile_rows = block.tile_rows / 2 / kTileRows * kTileRows;
-    }
-  }
-}
+int64_t multiply_tasks(const Block& block) { return block.group * block.down * block.across; }
 
-Status run_block(Context& ctx, Block& block, bool with_b) {
-  const Status packed = pack_block(ctx, block, with_b);
-  if (!packed.ok()) return packed;
-  cut_tiles(block, ctx.threads());
-  return run_tiles(ctx, block.group * block.tiles_down * block.tiles_across, 2 * block.group * block.rows * block.cols * block.k,
-                   [&](int64_t i) { multiply_block_tile(block, i); });
-}
-
-/// Computes the product. `scratch` has multiply_scratch(p) bytes.
-Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
-  if (p.m == 0 || p.n == 0 || p.batch == 0) return {};
-  const Plan plan = make_plan(p);
-  Block block{};
-  block.p = &p, block.plan = &plan;
-  block.a = reinterpret_cast<float*>(scratch), block.b = block.a + plan.group * plan.a_floats;
-  for (block.batch0 = 0; block.batch0 < p.batch; block.batch0 += plan.group) {
-    block.group = lesser(plan.group, p.batch - block.batch0);
-    for (block.col0 = 0; block.col0 < p.n; block.col0 += plan.cols) {
-      block.cols = lesser(plan.cols, p.n - block.col0);
-      for (int64_t k_block = 0; k_block < plan.k_blocks; ++k_block) {
-        block.k0 = plan.k_begin(k_block), block.k = plan.k_begin(k_block + 1) - block.k0;
-        for (block.row0 = 0; block.row0 < p.m; block.row0 += plan.rows) {
-          block.rows = lesser(plan.rows, p.m - block.row0);
-          const Status status = run_block(ctx, block, block.row0 == 0);
-          if (!status.ok()) return status;
+/// Packs each panel of a strip just before its first rows need it.
+void multiply_task(const Block& block, int threads, int64_t task) {
+  const int64_t across = task % block.across, down = task / block.across % block.down;
+  Strip strip;
+  strip.matrix = task / block.across / block.down;
+  strip.row_begin = down * block.part_rows, strip.row_end = lesser(block.rows, strip.row_begin + block.part_rows);
+  strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
+  strip.panels = block.strips + ThreadPool::worker() * kStripFloats;
+  for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
+    const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
+    for (int64_t row = strip.row_begin; row < strip.row_end; row += kGroupRows) {
+      const int64_t row_end = lesser(strip.row_end, row + kGroupRows);
+      for (int64_t panel = strip.first; panel < strip.end; ++panel) {
+        if (row > strip.row_begin) {
+          multiply_panel(block, strip, k_block, panel, row, row_end, nullptr);
+          continue;
         }
+        const int64_t column = panel * kTileCols;
+        pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
+                               strip.panels + (panel - strip.first) * kTileCols * k);
+        const Window next = packed_next(block, strip, threads, k_block, panel);
+        multiply_panel(block, strip, k_block, panel, row, row_end, &next);
       }
     }
   }
-  return {};
+}
+
+/// Computes the product. `scratch` has multiply_scratch(threads, p) bytes. Where threads share a block, the rows of the next one are packed
+/// by whoever is done with it first.
+Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
+  if (p.empty()) return {};
+  const Plan plan = make_plan(p);
+  const int threads = ctx.threads();
+  Status status;
+  for (int64_t index = 0; index < plan.blocks() && status.ok(); ++index) {
+    const bool ahead = threads > 1 && index + 1 < plan.blocks();
+    const Block block = block_at(p, plan, threads, scratch, index), next = ahead ? block_at(p, plan, threads, scratch, index + 1) : block;
+    if (index == 0 || threads == 1) {
+      status = run_tiles(ctx, pack_tasks(block), block.group * block.rows * block.depth(), [&](int64_t i) { pack_task(block, i); });
+      if (!status.ok()) break;
+    }
+    const int64_t multiplying = multiply_tasks(block), packing = ahead ? pack_tasks(next) : 0;
+    status = run_tiles(ctx, multiplying + packing, 2 * block.group * block.rows * p.n * block.depth(),
+                       [&](int64_t i) { i < multiplying ? multiply_task(block, threads, i) : pack_task(next, i - multiplying); });
+  }
+  return status;
 }

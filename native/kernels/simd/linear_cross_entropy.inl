@@ -25,7 +25,9 @@ struct LossChunk {
     if (gw) dw = product_tn(gw, logits, x), dw.accumulate = accumulate;
   }
 
-  int64_t scratch() const { return greater(product_scratch(forward), greater(product_scratch(dx), product_scratch(dw))); }
+  int64_t scratch(int threads) const {
+    return greater(product_scratch(threads, forward), greater(product_scratch(threads, dx), product_scratch(threads, dw)));
+  }
 };
 
 Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, In x, In w, In labels, i32 ignore, bool mean) {
@@ -63,12 +65,12 @@ Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, I
   return {};
 }
 
-int64_t linear_cross_entropy_scratch(int, Out, Out, Out dx, Out dw, In x, In w, In, i32, bool) {
+int64_t linear_cross_entropy_scratch(int threads, Out, Out, Out dx, Out dw, In x, In w, In, i32, bool) {
   const int64_t chunk = loss_chunk_rows(x.rows, w.rows), last = x.rows % chunk == 0 ? chunk : x.rows % chunk;
   int64_t products = 0;
   for (const int64_t rows : {chunk, last}) {
     const View logits = matrix_of(nullptr, rows, w.rows);
-    products = greater(products, LossChunk(logits, rows_of(x, 0, rows), w, dx ? rows_of(dx, 0, rows) : View{}, dw, false).scratch());
+    products = greater(products, LossChunk(logits, rows_of(x, 0, rows), w, dx ? rows_of(dx, 0, rows) : View{}, dw, false).scratch(threads));
   }
   return Scratch::bytes(chunk * w.rows) + Scratch::bytes(chunk) + products;
 }

@@ -33,9 +33,9 @@ Status times_middle(Context& ctx, const View& y, const View& x, const View& m, b
   return scale_rows(ctx, y, y, nullptr, factor);
 }
 
-int64_t middle_scratch(const View& y, const View& x, const View& m, bool transposed) {
+int64_t middle_scratch(int threads, const View& y, const View& x, const View& m, bool transposed) {
   if (!m || is_diagonal(m, x.cols)) return 0;
-  return product_scratch(transposed ? product_nt(y, x, m, View{}) : product_nn(y, x, m));
+  return product_scratch(threads, transposed ? product_nt(y, x, m, View{}) : product_nn(y, x, m));
 }
 
 // --- forward ---
@@ -49,8 +49,8 @@ struct LoraForward {
 };
 
 /// The steps of a forward pass. With `base` null it only counts bytes; with p > 0 the record is read when there is memory.
-void plan_forward(LoraForward& f, std::byte* base, const View& y, const View& h, const View& x, const View& w, const View& bias,
-                  const View& a, const View& m, const View& b, const View& record, float p, uint64_t site) {
+void plan_forward(LoraForward& f, int threads, std::byte* base, const View& y, const View& h, const View& x, const View& w,
+                  const View& bias, const View& a, const View& m, const View& b, const View& record, float p, uint64_t site) {
   Scratch scratch{base};
   f.h = h ? h : matrix_of(scratch.take(x.rows * a.rows), x.rows, a.rows);
   f.u = matrix_of(scratch.take(x.rows * a.rows), x.rows, a.rows);
@@ -62,21 +62,22 @@ void plan_forward(LoraForward& f, std::byte* base, const View& y, const View& h,
   f.fused = product_nt(y, x, w, bias);
   append(f.fused, {factor_of(f.u, true), factor_of(b, true), a.rows});
   f.shared = base ? base + scratch.used : nullptr;
-  f.bytes = scratch.used + greater(middle_scratch(f.u, f.h, m, false), greater(product_scratch(f.skinny), product_scratch(f.fused)));
+  f.bytes = scratch.used + greater(middle_scratch(threads, f.u, f.h, m, false),
+                                   greater(product_scratch(threads, f.skinny), product_scratch(threads, f.fused)));
 }
 
 Status lora_forward(Context& ctx, Out y, Out h, In x, In w, In bias, In a, In m, In b, In record, f32 scale, f32 p, u64 site) {
   LoraForward f;
-  plan_forward(f, ctx.scratch, y, h, x, w, bias, a, m, b, record, p, site);
+  plan_forward(f, ctx.threads(), ctx.scratch, y, h, x, w, bias, a, m, b, record, p, site);
   Status status = compute(ctx, f.skinny, f.shared);
   if (status.ok()) status = times_middle(ctx, f.u, f.h, m, false, scale, f.shared);
   if (status.ok()) status = compute(ctx, f.fused, f.shared);
   return status;
 }
 
-int64_t lora_forward_scratch(int, Out y, Out h, In x, In w, In bias, In a, In m, In b, In record, f32, f32 p, u64 site) {
+int64_t lora_forward_scratch(int threads, Out y, Out h, In x, In w, In bias, In a, In m, In b, In record, f32, f32 p, u64 site) {
   LoraForward f;
-  plan_forward(f, nullptr, y, h, x, w, bias, a, m, b, record, p, site);
+  plan_forward(f, threads, nullptr, y, h, x, w, bias, a, m, b, record, p, site);
   return f.bytes;
 }
 
@@ -90,16 +91,17 @@ struct LoraBackward {
   int64_t bytes;
 };
 
-void plan_backward(LoraBackward& f, std::byte* base, const View& dx, const View& da, const View& dm, const View& db, const View& dy,
-                   const View& x, const View& w, const View& a, const View& m, const View& b, const View& h, const View& record, float p,
-                   uint64_t site) {
+void plan_backward(LoraBackward& f, int threads, std::byte* base, const View& dx, const View& da, const View& dm, const View& db,
+                   const View& dy, const View& x, const View& w, const View& a, const View& m, const View& b, const View& h,
+                   const View& record, float p, uint64_t site) {
   const int64_t rows = dy.rows, rank = a.rows;
   Scratch scratch{base};
   f.dh = matrix_of(scratch.take(rows * rank), rows, rank);
   f.v = m ? matrix_of(scratch.take(rows * rank), rows, rank) : f.dh;
   f.u = matrix_of(db ? scratch.take(rows * rank) : nullptr, rows, rank);
   f.for_dh = product_nn(f.dh, dy, b);
-  int64_t shared = greater(product_scratch(f.for_dh), greater(middle_scratch(f.v, f.dh, m, true), middle_scratch(f.u, h, m, false)));
+  int64_t shared = greater(product_scratch(threads, f.for_dh),
+                           greater(middle_scratch(threads, f.v, f.dh, m, true), middle_scratch(threads, f.u, h, m, false)));
   if (p > 0 && base) f.dropout = make_dropout(record, p, site);
   if (db) f.for_db = product_tn(db, dy, f.u);
   if (dm && !is_diagonal(m, rank)) f.for_dm = product_tn(dm, h, f.dh);
@@ -117,7 +119,7 @@ void plan_backward(LoraBackward& f, std::byte* base, const View& dx, const View&
     }
   }
   for (const Product* product : {&f.for_da, &f.for_db, &f.for_dm, &f.for_dx, &f.adapter_dx})
-    shared = greater(shared, product_scratch(*product));
+    shared = greater(shared, product_scratch(threads, *product));
   f.shared = base ? base + scratch.used : nullptr;
   f.bytes = scratch.used + shared;
 }
@@ -135,7 +137,7 @@ Status backward_dx(Context& ctx, const LoraBackward& f, const View& dx, float p)
 Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In dy, In x, In w, In a, In m, In b, In h, In record,
                      f32 scale, f32 p, u64 site) {
   LoraBackward f;
-  plan_backward(f, ctx.scratch, dx, da, dm, db, dy, x, w, a, m, b, h, record, p, site);
+  plan_backward(f, ctx.threads(), ctx.scratch, dx, da, dm, db, dy, x, w, a, m, b, h, record, p, site);
   Status status;
   if (dx || da || dm) {
     status = compute(ctx, f.for_dh, f.shared);
@@ -153,9 +155,9 @@ Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In
   return status;
 }
 
-int64_t lora_backward_scratch(int, Out dx, Out da, Out dm, Out db, Out, In dy, In x, In w, In a, In m, In b, In h, In record, f32, f32 p,
-                              u64 site) {
+int64_t lora_backward_scratch(int threads, Out dx, Out da, Out dm, Out db, Out, In dy, In x, In w, In a, In m, In b, In h, In record, f32,
+                              f32 p, u64 site) {
   LoraBackward f;
-  plan_backward(f, nullptr, dx, da, dm, db, dy, x, w, a, m, b, h, record, p, site);
+  plan_backward(f, threads, nullptr, dx, da, dm, db, dy, x, w, a, m, b, h, record, p, site);
   return f.bytes;
 }

@@ -2,6 +2,12 @@
 
 constexpr int64_t kTileCols = kTileVecs * kWidth;
 
+/// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on.
+struct Ask {
+  const std::byte* at = nullptr;
+  int64_t other = 0, step = 0, count = 0;
+};
+
 struct TileCall {
   int64_t k;
   const float* a;  // element (row, k) at a[row * lda + k]; turned: at a[k * lda + row], as in packed panels, where lda is kTileRows
@@ -11,6 +17,7 @@ struct TileCall {
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
   bool accumulate;    // C already holds the earlier blocks of K
+  Ask ask;
 };
 
 /// C[Rows, cols] (+)= A B, where Rows <= kTileRows and cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
@@ -21,12 +28,18 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   Vec sum[Rows][Vecs];
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
   const float* c_row = t.c;
+  const std::byte *ask = t.ask.at, *ask_end = ask + t.ask.count * t.ask.step;
   LOWRANK_UNROLL(4) for (int64_t k = 0; k < t.k; ++k) {
-    // Rows of C are asked for one after the other: all at once would fill the queue of misses, and A and B would wait behind them.
+    // Rows of C, then what is packed next, are asked for little by little: all at once would fill the queue of misses, and A and B would
+    // wait.
     if (k % 4 == 0 && k < 4 * Rows) {
       prefetch(c_row);
       prefetch(c_row + lesser(t.cols, Vecs * kWidth) - 1);
       c_row += t.ldc;
+    } else if (k % 4 == 0 && ask != ask_end) {
+      prefetch_far(ask);
+      prefetch_far(ask + t.ask.other);
+      ask += t.ask.step;
     }
     Vec column[Vecs];
     LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);

@@ -27,7 +27,7 @@ Product product_tn(const View& c, const View& a, const View& b) {
 
 Status linear_forward(Context& ctx, Out y, In x, In w, In bias) { return compute(ctx, product_nt(y, x, w, bias), ctx.scratch); }
 
-int64_t linear_forward_scratch(int, Out y, In x, In w, In bias) { return product_scratch(product_nt(y, x, w, bias)); }
+int64_t linear_forward_scratch(int threads, Out y, In x, In w, In bias) { return product_scratch(threads, product_nt(y, x, w, bias)); }
 
 Status linear_backward(Context& ctx, Out dx, Out dw, Out dbias, In dy, In x, In w) {
   Status status;
@@ -37,8 +37,9 @@ Status linear_backward(Context& ctx, Out dx, Out dw, Out dbias, In dy, In x, In 
   return status;
 }
 
-int64_t linear_backward_scratch(int, Out dx, Out dw, Out, In dy, In x, In w) {
-  const int64_t for_dx = dx ? product_scratch(product_nn(dx, dy, w)) : 0, for_dw = dw ? product_scratch(product_tn(dw, dy, x)) : 0;
+int64_t linear_backward_scratch(int threads, Out dx, Out dw, Out, In dy, In x, In w) {
+  const int64_t for_dx = dx ? product_scratch(threads, product_nn(dx, dy, w)) : 0,
+                for_dw = dw ? product_scratch(threads, product_tn(dw, dy, x)) : 0;
   return greater(for_dx, for_dw);
 }
 
@@ -58,6 +59,6 @@ Status matmul(Context& ctx, Out c, In a, In b, i32 batch, i32 form) {
   return batch > 0 ? compute(ctx, batched_product(c, a, b, batch, form), ctx.scratch) : Status{};
 }
 
-int64_t matmul_scratch(int, Out c, In a, In b, i32 batch, i32 form) {
-  return batch > 0 ? product_scratch(batched_product(c, a, b, batch, form)) : 0;
+int64_t matmul_scratch(int threads, Out c, In a, In b, i32 batch, i32 form) {
+  return batch > 0 ? product_scratch(threads, batched_product(c, a, b, batch, form)) : 0;
 }
