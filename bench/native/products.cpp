@@ -36,7 +36,7 @@ Row product_row(const KernelTable& t, const std::string& name, const std::string
   Row row;
   row.name = name, row.shape = shape_of(m, n, k), row.form = form, row.dtype = name_of(dtype), row.threads = threads;
   row.flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  if (m == 1) row.bytes = static_cast<double>(n * k * bytes_of(dtype)), row.only_reads = true;
+  if (m == 1) row.bytes = static_cast<double>(p->b.bytes()), row.only_reads = true;
   const Out c = p->c.view<Out>(), none{};
   const In a = p->a.view<In>(), b = p->b.view<In>(), no_bias{};
   const int64_t scratch = nt   ? t.linear_forward_scratch(threads, c, a, b, no_bias)
@@ -53,18 +53,21 @@ Row product_row(const KernelTable& t, const std::string& name, const std::string
   return row;
 }
 
-/// The smallest share of the speed with f32 weights that weights of two bytes are to have.
-constexpr double kHalfShare = 0.94;
+/// Types of weights beside f32, and the smallest share of the speed with f32 that each is to have.
+constexpr struct {
+  DType dtype;
+  double share;
+} kWeights[] = {{DType::bf16, 0.94}, {DType::f16, 0.94}, {DType::int8, 0.88}, {DType::nf4, 0.88}};
 
-/// The forms side by side, on one number of threads; bf16 and f16 weights beside f32.
+/// The forms side by side, on one number of threads; weights of other types beside f32.
 Group product_group(const Subject& subject, int64_t m, int64_t n, int64_t k, int threads) {
   Group group;
   for (const char* form : {"NT", "NN", "TN"}) group.push_back(product_row(*subject.table, "product", form, DType::f32, m, n, k, threads));
   if (subject.only_products) return group;
-  for (const DType dtype : {DType::bf16, DType::f16}) {
+  for (const auto& weight : kWeights) {
     for (const size_t form : {size_t{0}, size_t{1}}) {
-      Row row = product_row(*subject.table, "product", group[form].form, dtype, m, n, k, threads);
-      row.compared_with = group[form].key(), row.limit = 1 / kHalfShare;
+      Row row = product_row(*subject.table, "product", group[form].form, weight.dtype, m, n, k, threads);
+      row.compared_with = group[form].key(), row.limit = 1 / weight.share;
       group.push_back(std::move(row));
     }
   }
@@ -74,7 +77,7 @@ Group product_group(const Subject& subject, int64_t m, int64_t n, int64_t k, int
 Group decode_group(const Subject& subject, int64_t n, int64_t k, int threads) {
   Group group{product_row(*subject.table, "decode", "NT", DType::f32, 1, n, k, threads)};
   if (subject.only_products) return group;
-  for (const DType dtype : {DType::bf16, DType::f16}) group.push_back(product_row(*subject.table, "decode", "NT", dtype, 1, n, k, threads));
+  for (const auto& weight : kWeights) group.push_back(product_row(*subject.table, "decode", "NT", weight.dtype, 1, n, k, threads));
   return group;
 }
 

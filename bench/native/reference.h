@@ -8,21 +8,26 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/quantized.h"
 #include "harness.h"
 
 namespace bench {
 
-/// A matrix of one storage type, with its own memory, filled with normal numbers.
+/// A matrix of one storage type, with its own memory, filled with normal numbers; a quantised one with arbitrary codes and scales.
 struct Matrix {
   lowrank::DType dtype;
   int64_t rows, cols;
-  AlignedVector<float> f32;
+  AlignedVector<float> f32;  // its elements, whatever its type
   AlignedVector<uint16_t> half;
+  AlignedVector<std::byte> quantized;
 
   Matrix(int64_t r, int64_t c, uint32_t seed, lowrank::DType type = lowrank::DType::f32) : dtype(type), rows(r), cols(c) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     f32.resize(static_cast<size_t>(r * c));
+    if (type == lowrank::DType::int8) fill_int8(random);
+    if (type == lowrank::DType::nf4) fill_nf4(random);
+    if (!quantized.empty()) return;
     for (float& x : f32) x = normal(random);
     if (type == lowrank::DType::f32) return;
     half.resize(f32.size());
@@ -43,12 +48,45 @@ struct Matrix {
                                            : lowrank::widen(lowrank::f16{half[i]});
   }
 
+  /// Bytes of its memory.
+  int64_t bytes() const { return quantized.empty() ? rows * cols * lowrank::bytes_of(dtype) : lowrank::quantized_bytes(dtype, rows, cols); }
+
   template <class Kind>
   Kind view() {
     Kind v;
-    v.data = half.empty() ? reinterpret_cast<std::byte*>(f32.data()) : reinterpret_cast<std::byte*>(half.data());
+    v.data = !quantized.empty() ? quantized.data()
+             : half.empty()     ? reinterpret_cast<std::byte*>(f32.data())
+                                : reinterpret_cast<std::byte*>(half.data());
     v.dtype = dtype, v.rows = rows, v.cols = cols, v.ld = cols;
     return v;
+  }
+
+ private:
+  void fill_int8(std::mt19937& random) {
+    quantized.resize(static_cast<size_t>(lowrank::quantized_bytes(dtype, rows, cols)));
+    const lowrank::Int8Weight w = lowrank::int8_weight(quantized.data(), rows, cols);
+    for (int64_t r = 0; r < rows; ++r) {
+      w.scales[r] = static_cast<float>(1 + random() % 8) / 256;
+      for (int64_t i = r * cols; i < (r + 1) * cols; ++i) {
+        w.codes[i] = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+        f32[static_cast<size_t>(i)] = static_cast<float>(w.codes[i]) * w.scales[r];
+      }
+    }
+  }
+
+  void fill_nf4(std::mt19937& random) {
+    quantized.resize(static_cast<size_t>(lowrank::quantized_bytes(dtype, rows, cols)));
+    const lowrank::Nf4Weight w = lowrank::nf4_weight(quantized.data(), rows, cols);
+    *w.offset = 1.5f;
+    for (int64_t g = 0; g < lowrank::nf4_groups(rows, cols); ++g) w.group_scales[g] = static_cast<float>(1 + random() % 8) / 8;
+    for (int64_t b = 0; b < lowrank::nf4_blocks(rows, cols); ++b) w.scale_codes[b] = static_cast<uint8_t>(random() % 256);
+    for (int64_t i = 0; i < rows * cols; i += 2) {
+      const auto pair = static_cast<uint8_t>(random() % 256);
+      w.codes[i / 2] = pair;
+      const float scale = w.scale(i / lowrank::kNf4Block);
+      f32[static_cast<size_t>(i)] = lowrank::kNf4Values[pair >> 4] * scale;
+      f32[static_cast<size_t>(i + 1)] = lowrank::kNf4Values[pair & 15] * scale;
+    }
   }
 };
 

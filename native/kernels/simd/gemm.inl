@@ -3,8 +3,9 @@
 constexpr int64_t kBlockRows = 2048;                      // rows of A packed at once
 constexpr int64_t kGroupRows = round_up(224, kTileRows);  // rows that meet all panels of a strip before the next ones do
 constexpr int64_t kPackPanels = 8;                        // panels of A packed by one task
-constexpr int64_t kTasksPerThread = 12;                   // at least, so that all threads end at about the same time
-constexpr int64_t kStripFloats = kStripPanels * kTileCols * kBlockK;
+
+/// At least so many tasks, so that all threads end at about the same time.
+constexpr int64_t enough_tasks(int threads) { return threads == 1 ? 1 : 12 * threads; }
 
 struct Segment {
   Factor a, b;
@@ -27,7 +28,7 @@ struct Plan {
   int64_t k, k_blocks;
   int64_t rows, row_blocks, deep, deep_blocks, group, groups;  // packed at once: rows, blocks of K, matrices of a batch
   bool a_in_place;
-  int64_t a_floats;  // packed rows of one matrix
+  int64_t a_floats, strip_floats;  // packed: rows of one matrix, columns of one task
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
   int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
@@ -40,7 +41,14 @@ bool reads_a_in_place(const Product& p) {
   return p.n <= 2 * kTileCols && p.segments[1].k == 0 && a.k_contiguous && !a.dropout && a.dtype == DType::f32;
 }
 
-Plan make_plan(const Product& p) {
+/// Into how many strips the panels of columns are dealt: wide ones, whose columns are packed once for many rows, but enough for all
+/// threads.
+int64_t strips_across(const Product& p, int64_t group, int threads) {
+  const int64_t panels = divide_up(p.n, kTileCols);
+  return clamp(divide_up(enough_tasks(threads), group), divide_up(panels, kStripPanels), panels);
+}
+
+Plan make_plan(const Product& p, int threads) {
   Plan plan;
   plan.k = p.segments[0].k + p.segments[1].k;
   plan.k_blocks = greater(1, divide_up(plan.k, kBlockK));
@@ -54,6 +62,8 @@ Plan make_plan(const Product& p) {
   constexpr int64_t kGroupFloats = 1 << 20;
   plan.group = clamp(kGroupFloats / greater(1, plan.a_floats), 1, p.batch);
   plan.groups = divide_up(p.batch, plan.group);
+  const int64_t strip_panels = divide_up(divide_up(p.n, kTileCols), strips_across(p, plan.group, threads));
+  plan.strip_floats = round_up(strip_panels * kTileCols * lesser(plan.k, kBlockK), 16);
   return plan;
 }
 
@@ -71,16 +81,6 @@ struct Block {
   }
 };
 
-/// Wide strips, whose columns are packed once for many rows, but enough of them, and of parts of the rows, for all threads.
-void share_out(Block& block, int threads) {
-  const int64_t enough = threads == 1 ? 1 : divide_up(kTasksPerThread * threads, block.group);
-  block.panels = divide_up(block.p->n, kTileCols);
-  block.across = clamp(enough, divide_up(block.panels, kStripPanels), block.panels);
-  const int64_t parts = lesser(divide_up(enough, block.across), divide_up(block.rows, 8 * kTileRows));
-  block.part_rows = round_up(divide_up(block.rows, parts), kTileRows);
-  block.down = divide_up(block.rows, block.part_rows);
-}
-
 Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scratch, int64_t index) {
   Block block{};
   block.p = &p, block.plan = &plan;
@@ -89,16 +89,19 @@ Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scrat
   block.row0 = down * plan.rows, block.rows = lesser(plan.rows, p.m - block.row0);
   block.batch0 = index / plan.deep_blocks / plan.row_blocks * plan.group, block.group = lesser(plan.group, p.batch - block.batch0);
   block.strips = reinterpret_cast<float*>(scratch);
-  block.a = block.strips + threads * kStripFloats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
-  share_out(block, threads);
+  block.a = block.strips + threads * plan.strip_floats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
+  block.panels = divide_up(p.n, kTileCols), block.across = strips_across(p, block.group, threads);
+  const int64_t parts = lesser(divide_up(enough_tasks(threads), block.group * block.across), divide_up(block.rows, 8 * kTileRows));
+  block.part_rows = round_up(divide_up(block.rows, parts), kTileRows);
+  block.down = divide_up(block.rows, block.part_rows);
   return block;
 }
 
 int64_t multiply_scratch(int threads, const Product& p) {
   if (p.empty()) return 0;
-  const Plan plan = make_plan(p);
+  const Plan plan = make_plan(p, threads);
   const int64_t halves = threads > 1 ? lesser(2, plan.blocks()) : 1;
-  return Scratch::bytes(threads * kStripFloats + halves * plan.group * plan.a_floats);
+  return Scratch::bytes(threads * plan.strip_floats + halves * plan.group * plan.a_floats);
 }
 
 /// Packs the panels of one block of K that cover [begin, end) of the axis that is not K, from all segments it touches.
@@ -181,7 +184,7 @@ void multiply_task(const Block& block, int threads, int64_t task) {
   strip.matrix = task / block.across / block.down;
   strip.row_begin = down * block.part_rows, strip.row_end = lesser(block.rows, strip.row_begin + block.part_rows);
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
-  strip.panels = block.strips + ThreadPool::worker() * kStripFloats;
+  strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
     const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
     for (int64_t row = strip.row_begin; row < strip.row_end; row += kGroupRows) {
@@ -205,8 +208,8 @@ void multiply_task(const Block& block, int threads, int64_t task) {
 /// by whoever is done with it first.
 Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
   if (p.empty()) return {};
-  const Plan plan = make_plan(p);
   const int threads = ctx.threads();
+  const Plan plan = make_plan(p, threads);
   Status status;
   for (int64_t index = 0; index < plan.blocks() && status.ok(); ++index) {
     const bool ahead = threads > 1 && index + 1 < plan.blocks();
