@@ -1,5 +1,8 @@
 // How rows of a factor are read, whatever its type: `row(r)` of a source is a row, load_at(row, i) its kWidth elements from i on as floats,
-// load_first_at(row, i, n) the first n of them. i is a multiple of kWidth.
+// load_first_at(row, i, n) the first n of them. i is a multiple of kWidth. part_at(row, i), where element i of the factor's row is a
+// multiple of kPart, is read in the same way: elements with one scale, which is made once.
+
+constexpr int64_t kPart = kNf4Block;
 
 /// f32, bf16 and f16.
 template <class T>
@@ -19,6 +22,11 @@ LOWRANK_INLINE Vec load_first_at(const T* row, int64_t i, int64_t n) {
   return load_first(row + i, n);
 }
 
+template <class T>
+LOWRANK_INLINE const T* part_at(const T* row, int64_t i) {
+  return row + i;
+}
+
 struct Int8Row {
   const int8_t* codes;
   const float* scale;
@@ -31,7 +39,14 @@ struct Int8Rows {
   LOWRANK_INLINE_MEMBER Int8Row row(int64_t r) const { return {weight.codes + (first + r) * cols + column, weight.scales + first + r}; }
 };
 
-LOWRANK_INLINE Vec load_at(const Int8Row& row, int64_t i) { return mul(load(row.codes + i), broadcast(*row.scale)); }
+struct Int8Part {
+  const int8_t* codes;
+  Vec scale;
+};
+
+LOWRANK_INLINE Int8Part part_at(const Int8Row& row, int64_t i) { return {row.codes + i, broadcast(*row.scale)}; }
+LOWRANK_INLINE Vec load_at(const Int8Part& part, int64_t i) { return mul(load(part.codes + i), part.scale); }
+LOWRANK_INLINE Vec load_at(const Int8Row& row, int64_t i) { return load_at(part_at(row, i), 0); }
 LOWRANK_INLINE Vec load_first_at(const Int8Row& row, int64_t i, int64_t n) {
   return mul(load_first(row.codes + i, n), broadcast(*row.scale));
 }
@@ -49,8 +64,15 @@ struct Nf4Rows {
   LOWRANK_INLINE_MEMBER Nf4Row row(int64_t r) const { return {weight, (first + r) * cols + column}; }
 };
 
-LOWRANK_INLINE Vec load_at(const Nf4Row& row, int64_t i) {
+struct Nf4Part {
+  const uint8_t* codes;
+  Vec scale;
+};
+
+LOWRANK_INLINE Nf4Part part_at(const Nf4Row& row, int64_t i) {
   const int64_t element = row.first + i;
-  return mul(load_nf4(row.weight.codes + element / 2), broadcast(row.weight.scale(element / kNf4Block)));
+  return {row.weight.codes + element / 2, broadcast(row.weight.scale(element / kNf4Block))};
 }
+LOWRANK_INLINE Vec load_at(const Nf4Part& part, int64_t i) { return mul(load_nf4(part.codes + i / 2), part.scale); }
+LOWRANK_INLINE Vec load_at(const Nf4Row& row, int64_t i) { return load_at(part_at(row, i), 0); }
 LOWRANK_INLINE Vec load_first_at(const Nf4Row& row, int64_t i, int64_t n) { return n <= 0 ? zero() : load_at(row, i); }
