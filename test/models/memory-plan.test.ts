@@ -90,8 +90,7 @@ describe.each([cases[0] as string, "qwen3"])("the plan of a training of %s", (na
     await train(adapter, batches, { ...options, loss, count: trainedLabels }).finished;
     const ratio = (planned?.plannedBytes ?? 0) / memory().cpu.peakBytes;
     expect(ratio).toBeGreaterThan(0.99);
-    // Gaps between buffers in the arena: for so small a model, where the memory of one product is a quarter of the whole, up to a quarter.
-    expect(ratio).toBeLessThan(1.25);
+    expect(ratio).toBeLessThan(1.2); // gaps between buffers in the arena
   });
 });
 

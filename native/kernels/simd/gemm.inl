@@ -41,6 +41,12 @@ bool reads_a_in_place(const Product& p) {
   return p.n <= 2 * kTileCols && p.segments[1].k == 0 && a.k_contiguous && !a.dropout && a.dtype == DType::f32;
 }
 
+/// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
+int threads_of(const Product& p, int threads) {
+  constexpr int64_t kWorthSharing = 1 << 20;  // flops
+  return 2 * p.batch * p.m * p.n * (p.segments[0].k + p.segments[1].k) < kWorthSharing ? 1 : threads;
+}
+
 /// Into how many strips the panels of columns are dealt: wide ones, whose columns are packed once for many rows, but enough for all
 /// threads.
 int64_t strips_across(const Product& p, int64_t group, int threads) {
@@ -97,8 +103,9 @@ Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scrat
   return block;
 }
 
-int64_t multiply_scratch(int threads, const Product& p) {
+int64_t multiply_scratch(int pool_threads, const Product& p) {
   if (p.empty()) return 0;
+  const int threads = threads_of(p, pool_threads);
   const Plan plan = make_plan(p, threads);
   const int64_t halves = threads > 1 ? lesser(2, plan.blocks()) : 1;
   return Scratch::bytes(threads * plan.strip_floats + halves * plan.group * plan.a_floats);
@@ -208,18 +215,20 @@ void multiply_task(const Block& block, int threads, int64_t task) {
 /// by whoever is done with it first.
 Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
   if (p.empty()) return {};
-  const int threads = ctx.threads();
+  const int threads = threads_of(p, ctx.threads());
   const Plan plan = make_plan(p, threads);
+  const int64_t shared = threads == ctx.threads() ? 1 : 0;  // else no work is worth sharing
   Status status;
   for (int64_t index = 0; index < plan.blocks() && status.ok(); ++index) {
     const bool ahead = threads > 1 && index + 1 < plan.blocks();
     const Block block = block_at(p, plan, threads, scratch, index), next = ahead ? block_at(p, plan, threads, scratch, index + 1) : block;
     if (index == 0 || threads == 1) {
-      status = run_tiles(ctx, pack_tasks(block), block.group * block.rows * block.depth(), [&](int64_t i) { pack_task(block, i); });
+      status =
+          run_tiles(ctx, pack_tasks(block), shared * block.group * block.rows * block.depth(), [&](int64_t i) { pack_task(block, i); });
       if (!status.ok()) break;
     }
     const int64_t multiplying = multiply_tasks(block), packing = ahead ? pack_tasks(next) : 0;
-    status = run_tiles(ctx, multiplying + packing, 2 * block.group * block.rows * p.n * block.depth(),
+    status = run_tiles(ctx, multiplying + packing, shared * 2 * block.group * block.rows * p.n * block.depth(),
                        [&](int64_t i) { i < multiplying ? multiply_task(block, threads, i) : pack_task(next, i - multiplying); });
   }
   return status;
