@@ -1,13 +1,16 @@
 /**
  * @file `npm run promises`: what is promised about time, measured. Aborts of a training on a random model of the SmolLM2-135M shape (latency; the
  * weights must be those of the last complete step), and the delay of the event loop while a model is loaded, trained and saved, less the delay of an
- * idle loop. Prints distributions; fails only when weights are wrong. `-- [--aborts 100] [--seconds 60]`.
+ * idle loop; and the start: a fresh process that imports dist/, loads the bundled model and computes one gradient, less a process that does nothing.
+ * Prints distributions; fails only when weights are wrong. `-- [--aborts 100] [--seconds 60]`.
  */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Adapter, attach, type CausalLm, loadModel, train } from "lowrank";
 import { configText, randomExamples, randomModel } from "./smollm2.js";
@@ -143,7 +146,29 @@ async function measureEventLoop(): Promise<void> {
   }
 }
 
+const firstGradient = `
+  import { attach, bundledModel, loadModel, valueAndGrad } from "lowrank";
+  const model = await loadModel(bundledModel);
+  const adapter = attach(model, { rank: 8, alpha: 16, targetModules: "all-linear" });
+  const tokens = model.tokenizer.encode("The cat sees the bird.");
+  valueAndGrad(() => model.loss({ tokens: [tokens], labels: [tokens] }));
+  for (const { grad } of adapter.parameters().values())
+    if (!(await grad.data()).every(Number.isFinite)) throw new Error("the gradient is not finite");`;
+
+/** Milliseconds of a process of its own, by the clock on the wall. */
+function durationOf(program: string): number {
+  const started = performance.now();
+  execFileSync(process.execPath, ["--input-type=module", "--eval", program], { cwd: fileURLToPath(new URL("..", import.meta.url)) });
+  return performance.now() - started;
+}
+
+function measureStart(): void {
+  const runs = Array.from({ length: 21 }, () => durationOf(firstGradient) - durationOf(""));
+  percentiles("start to first gradient, less an empty program (promise: median below 110 ms)", runs, "ms");
+}
+
 async function main(): Promise<void> {
+  measureStart();
   const right = await measureAborts();
   await measureEventLoop();
   process.exitCode = right ? 0 : 1;

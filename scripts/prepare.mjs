@@ -34,5 +34,5 @@ function build(script) {
 
 if (!["pack", "publish"].includes(process.env.npm_command ?? "")) {
   if (isStale(addon, "native") || !isOfThisVersion()) build("build:native");
-  if (isStale(join(root, "dist", "index.js"), "lib")) build("build:lib");
+  if (isStale(join(root, "dist", "esm", "index.js"), "lib")) build("build:lib");
 }

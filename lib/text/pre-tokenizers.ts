@@ -61,7 +61,7 @@ function sequence(parts: readonly PreTokenizer[]): PreTokenizer {
 
 /** Splits as GPT-2 does and turns every byte of the UTF-8 text into a printable character. */
 function byteLevel(addPrefixSpace: boolean, useRegex: boolean): PreTokenizer {
-  const matches = expression(gpt2Pattern);
+  const matches = expression(gpt2Pattern());
   return (piece, words) => {
     const spaced = addPrefixSpace && !piece.text.startsWith(" ") ? prepend(piece, " ") : piece;
     if (!useRegex) words.push(asBytes(spaced));
