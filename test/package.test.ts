@@ -44,7 +44,17 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 describe("the tarball", () => {
   test("holds what a user needs", () => {
-    const needed = ["LICENSE", "README.md", "CHANGELOG.md", "package.json", "dist/esm/index.js", "dist/cli/main.js", "dist/index.d.ts", "lib/index.ts", "native/binding.gyp"];
+    const needed = [
+      "LICENSE",
+      "README.md",
+      "CHANGELOG.md",
+      "package.json",
+      "dist/esm/index.js",
+      "dist/cli/main.js",
+      "dist/index.d.ts",
+      "lib/index.ts",
+      "native/binding.gyp",
+    ];
     expect(paths).toEqual(expect.arrayContaining([...needed, `prebuilds/${platform}/lowrank.node`]));
   });
 

@@ -62,7 +62,7 @@ struct Nf4Weight {
   uint8_t *codes, *scale_codes;
   float *group_scales, *offset;
 
-  float scale(int64_t block) const { return kDynamicMap[scale_codes[block]] * group_scales[block / kNf4Group] + *offset; }
+  float scale(uint64_t block) const { return kDynamicMap[scale_codes[block]] * group_scales[block / kNf4Group] + *offset; }
 };
 
 struct Int8Weight {

@@ -65,6 +65,13 @@ LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   return {_mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)))};
 }
 
+/// What a dot reads of a block: its numbers times its scale, in whatever order is cheap; to_nf4_dot brings the other factor into that
+/// order, from_nf4_dot the sum out of it.
+LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
+LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) { return {_mm256_mul_ps(load_nf4(codes).v, scale.v)}; }
+LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
+LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
+
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
   return widen_bits(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), Half{});

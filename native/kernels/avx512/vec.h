@@ -59,6 +59,21 @@ LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   return {_mm512_permutexvar_ps(_mm512_srlv_epi32(halves, shifts), _mm512_loadu_ps(kNf4Values))};
 }
 
+LOWRANK_INLINE Vec nf4_table(float scale) { return {_mm512_mul_ps(_mm512_loadu_ps(kNf4Values), _mm512_set1_ps(scale))}; }
+/// The order is 0, 8, 1, 9, ..., 7, 15: these codes are 32 bits apart, so that one shift of 64 bits brings both into place.
+LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec table) {
+  int64_t all;
+  std::memcpy(&all, codes, sizeof all);
+  const __m512i shifted = _mm512_srlv_epi64(_mm512_set1_epi64(all), _mm512_setr_epi64(4, 0, 12, 8, 20, 16, 28, 24));
+  return {_mm512_permutexvar_ps(shifted, table.v)};
+}
+LOWRANK_INLINE Vec to_nf4_dot(Vec x) {
+  return {_mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), x.v)};
+}
+LOWRANK_INLINE Vec from_nf4_dot(Vec x) {
+  return {_mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15), x.v)};
+}
+
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
   return widen_bits(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), Half{});

@@ -27,6 +27,12 @@ LOWRANK_INLINE Vec load(const T* p) {
   return {avx2::load(p), avx2::load(p + kHalf)};
 }
 LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) { return {avx2::load_nf4(codes), avx2::load_nf4(codes + kHalf / 2)}; }
+LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
+LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) {
+  return {avx2::load_nf4_dot(codes, scale.a), avx2::load_nf4_dot(codes + kHalf / 2, scale.b)};
+}
+LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
+LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
 template <class T>
 LOWRANK_INLINE Vec load_first(const T* p, int64_t n) {
   return {avx2::load_first(p, n), n > kHalf ? avx2::load_first(p + kHalf, n - kHalf) : avx2::zero()};

@@ -60,6 +60,11 @@ LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   return load(lanes);
 }
 
+LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
+LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) { return {vmulq_f32(load_nf4(codes).v, scale.v)}; }
+LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
+LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
+
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
   return widen_bits(vld1_u16(reinterpret_cast<const uint16_t*>(p)), Half{});

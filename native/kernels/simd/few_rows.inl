@@ -24,17 +24,20 @@ void add_dots(const float* a, int64_t lda, const Source& b, int64_t first, int64
     for (int c = 0; c < Columns; ++c) sum[r][c] = zero();
   }
   int64_t i = 0;
+  decltype(part_at(row[0], 0)) part[Columns];
   for (; i + kPart <= k; i += kPart) {
-    decltype(part_at(row[0], 0)) part[Columns];
     for (int c = 0; c < Columns; ++c) part[c] = part_at(row[c], i);
     for (int64_t j = 0; j < kPart; j += kWidth) {
       Vec x[Rows];
-      LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = load(a + r * lda + i + j);
+      LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = ordered(part[0], load(a + r * lda + i + j));
       LOWRANK_UNROLL(4) for (int c = 0; c < Columns; ++c) {
         const Vec w = load_at(part[c], j);
         LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
       }
     }
+  }
+  for (int r = 0; r < Rows && i > 0; ++r) {
+    for (int c = 0; c < Columns; ++c) sum[r][c] = restored(part[c], sum[r][c]);
   }
   for (; i + kWidth <= k; i += kWidth) {
     Vec x[Rows];

@@ -1,6 +1,7 @@
 // How rows of a factor are read, whatever its type: `row(r)` of a source is a row, load_at(row, i) its kWidth elements from i on as floats,
-// load_first_at(row, i, n) the first n of them. i is a multiple of kWidth. part_at(row, i), where element i of the factor's row is a
-// multiple of kPart, is read in the same way: elements with one scale, which is made once.
+// load_first_at(row, i, n) the first n of them. i is a multiple of kWidth. A dot reads part_at(row, i), where element i of the factor's row
+// is a multiple of kPart: elements with one scale, which is made once. load_at(part, i) gives them in an order of their own, into which
+// ordered(part, x) brings the other factor; restored(part, sum) brings the sum out of it.
 
 constexpr int64_t kPart = kNf4Block;
 
@@ -25,6 +26,15 @@ LOWRANK_INLINE Vec load_first_at(const T* row, int64_t i, int64_t n) {
 template <class T>
 LOWRANK_INLINE const T* part_at(const T* row, int64_t i) {
   return row + i;
+}
+
+template <class Part>
+LOWRANK_INLINE Vec ordered(const Part&, Vec x) {
+  return x;
+}
+template <class Part>
+LOWRANK_INLINE Vec restored(const Part&, Vec sum) {
+  return sum;
 }
 
 struct Int8Row {
@@ -66,13 +76,18 @@ struct Nf4Rows {
 
 struct Nf4Part {
   const uint8_t* codes;
-  Vec scale;
+  Vec table;
 };
 
-LOWRANK_INLINE Nf4Part part_at(const Nf4Row& row, int64_t i) {
-  const int64_t element = row.first + i;
-  return {row.weight.codes + element / 2, broadcast(row.weight.scale(element / kNf4Block))};
+LOWRANK_INLINE const uint8_t* nf4_codes(const Nf4Row& row, int64_t i) {
+  return row.weight.codes + static_cast<uint64_t>(row.first + i) / 2;
 }
-LOWRANK_INLINE Vec load_at(const Nf4Part& part, int64_t i) { return mul(load_nf4(part.codes + i / 2), part.scale); }
-LOWRANK_INLINE Vec load_at(const Nf4Row& row, int64_t i) { return load_at(part_at(row, i), 0); }
+LOWRANK_INLINE float nf4_scale(const Nf4Row& row, int64_t i) { return row.weight.scale(static_cast<uint64_t>(row.first + i) / kNf4Block); }
+
+LOWRANK_INLINE Nf4Part part_at(const Nf4Row& row, int64_t i) { return {nf4_codes(row, i), nf4_table(nf4_scale(row, i))}; }
+LOWRANK_INLINE Vec load_at(const Nf4Part& part, int64_t i) { return load_nf4_dot(part.codes + i / 2, part.table); }
+LOWRANK_INLINE Vec ordered(const Nf4Part&, Vec x) { return to_nf4_dot(x); }
+LOWRANK_INLINE Vec restored(const Nf4Part&, Vec sum) { return from_nf4_dot(sum); }
+
+LOWRANK_INLINE Vec load_at(const Nf4Row& row, int64_t i) { return mul(load_nf4(nf4_codes(row, i)), broadcast(nf4_scale(row, i))); }
 LOWRANK_INLINE Vec load_first_at(const Nf4Row& row, int64_t i, int64_t n) { return n <= 0 ? zero() : load_at(row, i); }
