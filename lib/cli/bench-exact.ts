@@ -1,115 +1,96 @@
-/**
- * @file Float64 beside the answers of kernels. Each element knows the size of its terms, the sum of their absolute values: rounding errors of
- * K terms add up like a random walk, so an honest f32 answer is within 4 √K 2⁻²⁴ of that size, and one rounding.
- */
+/** @file Float64 beside the answers of kernels. */
 import { cast } from "../functions.js";
 import type { Tensor } from "../tensor/tensor.js";
 
-/** What a tensor holds, widened to f32. */
-export interface Floats {
+export interface Matrix {
   readonly rows: number;
   readonly cols: number;
-  readonly values: Float32Array;
+  readonly values: Float32Array | Float64Array;
 }
 
-/** Some rows in float64, and the sizes of their terms. */
-export interface Exact {
-  readonly rows: number;
-  readonly cols: number;
-  readonly values: Float64Array;
-  readonly sizes: Float64Array;
-}
+/** Some rows of a matrix in float64. */
+type Rows = (rows: readonly number[]) => Promise<Matrix>;
 
-/** A kernel's answer: which of its rows are compared, with what, and how many units of 2⁻²⁴ of the size they may be off. */
+/** What a kernel answers, and which of its rows (or so many last columns of them as are expected) may be `bound` away from float64 at most. */
 export interface Answer {
   readonly name: string;
   readonly tensor: Tensor;
+  readonly bound: number;
+  readonly expected: Rows;
   readonly rows: readonly number[];
-  readonly units: number;
-  readonly expected: (rows: readonly number[]) => Promise<Exact>;
 }
 
-/** Of a sum of `terms` products. */
-export const unitsOf = (terms: number): number => 4 * Math.sqrt(terms) + 1;
-
-export async function floats(tensor: Tensor): Promise<Floats> {
-  const { rows, cols } = tensor;
-  if (tensor.dtype === "f32") return { rows, cols, values: (await tensor.data()) as Float32Array };
-  using widened = cast(tensor, "f32");
-  return { rows, cols, values: await widened.data() };
-}
-
-/** Elements by row and column; the size of one that is not given is its own. */
-export function exact(rows: number, cols: number, value: (row: number, col: number) => number, size?: (row: number, col: number) => number): Exact {
-  const values = Float64Array.from({ length: rows * cols }, (_, e) => value(Math.floor(e / cols), e % cols));
-  const sizes = size === undefined ? values.map(Math.abs) : values.map((_, e) => size(Math.floor(e / cols), e % cols));
-  return { rows, cols, values, sizes };
-}
-
-const element = ({ cols, values }: Floats | Exact, row: number, col: number): number => values[row * cols + col] as number;
-
-export const rowsOf = (x: Floats | Exact, rows: readonly number[]): Exact =>
-  exact(rows.length, x.cols, (r, c) => element(x, rows[r] as number, c), "sizes" in x ? (r, c) => x.sizes[(rows[r] as number) * x.cols + c] as number : undefined);
-
-/** Columns as rows. */
-export const columnsOf = (x: Floats | Exact, cols: readonly number[]): Exact =>
-  exact(cols.length, x.rows, (r, c) => element(x, c, cols[r] as number), "sizes" in x ? (r, c) => x.sizes[c * x.cols + (cols[r] as number)] as number : undefined);
-
-/** a + factor · b */
-export const plus = (a: Exact, b: Exact, factor = 1): Exact =>
-  exact(
-    a.rows,
-    a.cols,
-    (r, c) => (a.values[r * a.cols + c] as number) + factor * (b.values[r * a.cols + c] as number),
-    (r, c) => (a.sizes[r * a.cols + c] as number) + Math.abs(factor) * (b.sizes[r * a.cols + c] as number),
-  );
-
-/** a[M, K] · b[K, N], or with `turned` a[M, K] · b[N, K]ᵀ. */
-export function product(a: Exact, b: Floats, { turned = false } = {}): Exact {
-  const cols = turned ? b.rows : b.cols;
-  const [values, sizes] = [new Float64Array(a.rows * cols), new Float64Array(a.rows * cols)];
-  // Along the rows of b, which may be larger than the caches.
-  for (let row = 0; row < b.rows; row++) {
-    const line = b.values.subarray(row * b.cols, (row + 1) * b.cols);
-    for (let m = 0; m < a.rows; m++) {
-      if (turned) dot(a, m, line, values, sizes, m * cols + row);
-      else spread(a, m * a.cols + row, line, values, sizes, m * cols);
-    }
-  }
-  return { rows: a.rows, cols, values, sizes };
-}
-
-function dot(a: Exact, m: number, line: Float32Array, values: Float64Array, sizes: Float64Array, to: number): void {
-  let [value, size] = [0, 0];
-  const from = m * a.cols;
-  for (let k = 0; k < line.length; k++) {
-    const right = line[k] as number;
-    value += (a.values[from + k] as number) * right;
-    size += (a.sizes[from + k] as number) * Math.abs(right);
-  }
-  values[to] = value;
-  sizes[to] = size;
-}
-
-function spread(a: Exact, at: number, line: Float32Array, values: Float64Array, sizes: Float64Array, to: number): void {
-  const [left, size] = [a.values[at] as number, a.sizes[at] as number];
-  for (let n = 0; n < line.length; n++) {
-    const right = line[n] as number;
-    values[to + n] = (values[to + n] as number) + left * right;
-    sizes[to + n] = (sizes[to + n] as number) + size * Math.abs(right);
-  }
-}
+export const answer = (name: string, tensor: Tensor, bound: number, expected: Rows, rows = sampled(tensor.shape[0] ?? 1)): Answer => ({
+  ...{ name, tensor, bound, expected, rows },
+});
 
 /** Rows that stand for all: the first, the last, and some between. */
-export const sampled = (rows: number, most = 7): number[] =>
-  Array.from({ length: Math.min(rows, most) }, (_, i) => (rows <= most ? i : Math.floor((i * (rows - 1)) / (most - 1))));
+export const sampled = (rows: number): number[] =>
+  Array.from({ length: Math.min(rows, 7) }, (_, i) => (rows <= 7 ? i : Math.floor((i * (rows - 1)) / 6)));
+
+/**
+ * Rounding errors of a sum of K terms in f32 add up like a random walk: 4 √K 2⁻²⁴ of `size`, the sum of the absolute values of the terms, and one
+ * rounding. K products of uniform numbers of [−1, 1): at most K / 3, by Cauchy's inequality.
+ */
+export const sumBound = (terms: number, size = terms / 3): number => (4 * Math.sqrt(terms) + 1) * 2 ** -24 * size;
+
+export const at = ({ cols, values }: Matrix, row: number, col: number): number => values[row * cols + col] as number;
+
+export function matrix(rows: number, cols: number, value: (row: number, col: number) => number): Matrix {
+  return { rows, cols, values: Float64Array.from({ length: rows * cols }, (_, e) => value(Math.floor(e / cols), e % cols)) };
+}
+
+/** The elements, widened to f32; the first axis is that of the rows. */
+export async function read(tensor: Tensor): Promise<Matrix> {
+  using widened = tensor.dtype === "f32" ? undefined : cast(tensor, "f32");
+  const [rows = 1] = tensor.shape;
+  return { rows, cols: tensor.size / rows, values: (await (widened ?? tensor).data()) as Float32Array };
+}
+
+export const rowsOf = (x: Matrix, rows: readonly number[]): Matrix => matrix(rows.length, x.cols, (r, c) => at(x, rows[r] as number, c));
+
+/** Columns as rows. */
+export const columnsOf = (x: Matrix, cols: readonly number[]): Matrix => matrix(cols.length, x.rows, (r, c) => at(x, c, cols[r] as number));
+
+export const plus = (a: Matrix, b: Matrix): Matrix => matrix(a.rows, a.cols, (r, c) => at(a, r, c) + at(b, r, c));
+
+/** Of n elements, from some place on. */
+export function dot(a: Matrix["values"], i: number, b: Matrix["values"], j: number, n: number): number {
+  let sum = 0;
+  for (let k = 0; k < n; k++) sum += (a[i + k] as number) * (b[j + k] as number);
+  return sum;
+}
+
+/** a[M, K] · b[K, N], or with `turned` a[M, K] · b[N, K]ᵀ; along the rows of b, which may be larger than the caches. */
+export function product(a: Matrix, b: Matrix, turned = false): Matrix {
+  const [cols, left, right] = [turned ? b.rows : b.cols, a.values, b.values];
+  const values = new Float64Array(a.rows * cols);
+  for (let row = 0; row < b.rows; row++) {
+    for (let m = 0; m < a.rows; m++) {
+      const [from, to] = [row * b.cols, m * cols];
+      if (turned) values[to + row] = dot(left, m * a.cols, right, from, b.cols);
+      const factor = turned ? 0 : (left[m * a.cols + row] as number);
+      for (let c = 0; c < b.cols && !turned; c++) values[to + c] = (values[to + c] as number) + factor * (right[from + c] as number);
+    }
+  }
+  return { rows: a.rows, cols, values };
+}
+
+/** Rows of a[M, K] · b[N, K]ᵀ (NT), a[M, K] · b[K, N] (NN) or a[K, M]ᵀ · b[K, N] (TN). */
+export const products =
+  (form: "NT" | "NN" | "TN", a: Tensor, b: Tensor): Rows =>
+  async (rows) =>
+    product((form === "TN" ? columnsOf : rowsOf)(await read(a), rows), await read(b), form === "NT");
 
 /** What is wrong with an answer; undefined: nothing. */
-export async function mismatch({ name, tensor, rows, units, expected }: Answer): Promise<string | undefined> {
-  const [found, wanted] = [rowsOf(await floats(tensor), rows), await expected(rows)];
-  const bound = (i: number): number => units * 2 ** -24 * (wanted.sizes[i] as number) + 2 ** -126;
-  const at = wanted.values.findIndex((value, i) => !(Math.abs((found.values[i] as number) - value) <= bound(i)));
-  if (at < 0) return undefined;
-  const place = `${name}[${rows[Math.floor(at / wanted.cols)]}, ${at % wanted.cols}]`;
-  return `${place} is ${found.values[at]}, expected ${wanted.values[at]} within ${bound(at).toPrecision(2)}`;
+export async function mismatch({ name, tensor, rows, bound, expected }: Answer): Promise<string | undefined> {
+  const [found, wanted] = [rowsOf(await read(tensor), rows), await expected(rows)];
+  const skipped = found.cols - wanted.cols;
+  for (const [r, row] of rows.entries()) {
+    for (let c = 0; c < wanted.cols; c++) {
+      const [is, should] = [at(found, r, c + skipped), at(wanted, r, c)];
+      if (!(Math.abs(is - should) <= bound)) return `${name}[${row}, ${c + skipped}] is ${is}, expected ${should} within ${bound.toPrecision(2)}`;
+    }
+  }
+  return undefined;
 }
