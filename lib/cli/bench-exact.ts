@@ -30,7 +30,7 @@ export const sampled = (rows: number): number[] =>
 
 /**
  * Rounding errors of a sum of K terms in f32 add up like a random walk: 4 √K 2⁻²⁴ of `size`, the sum of the absolute values of the terms, and one
- * rounding. K products of uniform numbers of [−1, 1): at most K / 3, by Cauchy's inequality.
+ * rounding. K products of uniform numbers of [−1, 1): about K / 3 at most, by Cauchy's inequality; their sum is only of the order of √K / 3.
  */
 export const sumBound = (terms: number, size = terms / 3): number => (4 * Math.sqrt(terms) + 1) * 2 ** -24 * size;
 

@@ -8,8 +8,8 @@ import { empty, type Tensor } from "../tensor/tensor.js";
 import { answer, at, dot, type Matrix, matrix, product, products, read, rowsOf, sampled, sumBound } from "./bench-exact.js";
 import { opRow, type Row, random } from "./bench-row.js";
 
-/** Sums of products of exponentials: their rounding counts some units more than a product's. */
-const flashBound = (terms: number, size: number): number => sumBound(64 * terms, size);
+/** Sums of products of exponentials: twice a sum's, for the rounding of what is in the exponent. */
+const flashBound = (terms: number, size: number): number => sumBound(4 * terms, size);
 
 const [heads, kvHeads, width] = [9, 3, 64];
 const [group, factor] = [heads / kvHeads, Math.fround(1 / Math.sqrt(width))];
@@ -68,8 +68,8 @@ const attentionBackward = (tokens: number): Row => ({
     const [y, dq, dk, dv, lse] = [q.shape, q.shape, k.shape, v.shape, [tokens * heads, 1]].map((shape) => empty(shape, "f32")) as Five;
     kernels.attention_forward(y, lse, q, k, v, spans, 1, heads, kvHeads, factor);
     const exact = async () => attentionGradients(sampled(tokens), await Promise.all([read(q), read(k), read(v), read(dy), read(y), read(lse)]));
-    // The weights of a query sum to 1, those of a key to about the logarithm of the queries; a slope is at most two sums of `width` products.
-    const [slope, weights, terms] = [(2 * factor * width) / 3, 2 * group * (1 + Math.log(tokens)), tokens * group];
+    // The weights of a query sum to 1, those of a key to about the logarithm of the queries; a slope is the difference of two sums of products.
+    const [slope, weights, terms] = [(2 * factor * Math.sqrt(width)) / 3, 2 * group * (1 + Math.log(tokens)), tokens * group];
     return {
       run: () => kernels.attention_backward(dq, dk, dv, dy, q, k, v, y, lse, spans, 1, heads, kvHeads, factor),
       answers: [
