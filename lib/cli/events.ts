@@ -3,7 +3,7 @@
 // biome-ignore format: a list of words
 export const eventTypes = [
   "model", "adapter", "data", "sample", "step", "eval", "warning", "done", "saved", "answer", "page",
-  "text", "machine", "interrupted", "error", "help", "version",
+  "text", "machine", "row", "interrupted", "error", "help", "version",
 ] as const;
 
 /** One line of --json. */

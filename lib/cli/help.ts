@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted.
 /** Of a command. */
 export function commandHelp({ name, summary, positional, options, examples }: CommandSpec): string {
   const column = Math.max(...options.map((option) => spelling(option).length)) + 4;
-  const place = positional === undefined ? "" : ` [${positional.name}]`;
+  const place = positional === undefined ? "" : ` [${positional.name}${positional.many ? " ..." : ""}]`;
   const about = positional === undefined ? "" : `  ${positional.name.padEnd(column - 2)}${positional.help}\n`;
   const rows = options.map((option) => row(option, column));
   return `lowrank ${name}: ${summary}

@@ -28,8 +28,8 @@ export interface OptionSpec {
 export interface CommandSpec {
   readonly name: string;
   readonly summary: string;
-  /** A value without a name. */
-  readonly positional?: { readonly name: string; readonly help: string };
+  /** A value without a name, or several. */
+  readonly positional?: { readonly name: string; readonly help: string; readonly many?: true };
   readonly options: readonly OptionSpec[];
   readonly examples: readonly string[];
 }
@@ -196,7 +196,15 @@ const merge: CommandSpec = {
   examples: ["lowrank merge --model SmolLM2-135M-Instruct --adapter support-adapter --out support-model"],
 };
 
-export const commands: readonly CommandSpec[] = [train, evaluate, generate, inspect, merge];
+const bench: CommandSpec = {
+  name: "bench",
+  summary: "what the kernels reach on this machine, as shares of its own measured limits",
+  positional: { name: "WORD", help: "only rows whose name has all of the words", many: true },
+  options: [onOff("list", "name the rows, and measure nothing"), count("rounds", 1, "each row gives its median of so many", "5"), ...common],
+  examples: ["lowrank bench", "lowrank bench linear bf16 --rounds 9", "lowrank bench decode --json"],
+};
+
+export const commands: readonly CommandSpec[] = [train, evaluate, generate, inspect, merge, bench];
 
 /** `learningRate` → `learning-rate`. */
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

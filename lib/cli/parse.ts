@@ -15,9 +15,15 @@ export type OptionValue = string | number | boolean | readonly string[];
 export class Arguments {
   constructor(
     readonly command: CommandSpec,
-    readonly positional: string | undefined,
+    /** Values without a name. */
+    readonly positionals: readonly string[],
     private readonly values: ReadonlyMap<string, OptionValue>,
   ) {}
+
+  /** The first value without a name. */
+  get positional(): string | undefined {
+    return this.positionals[0];
+  }
 
   has(name: string): boolean {
     return this.values.has(name);
@@ -87,8 +93,8 @@ export function checkGiven({ command, tokens, config }: Given): Arguments | "hel
   if (given.get("help") === true) return "help";
   const values = new Map([...checkConfig(command, config), ...given]);
   values.delete("config");
-  if (positionals.length > (command.positional === undefined ? 0 : 1)) {
-    const surplus = positionals[command.positional === undefined ? 0 : 1] as string;
+  const surplus = command.positional?.many === true ? undefined : positionals[command.positional === undefined ? 0 : 1];
+  if (surplus !== undefined) {
     throw new UsageError("BAD_ARGUMENT", `lowrank ${command.name}: ${quoted(surplus)} belongs to no option. Options begin with --.`, {
       actual: surplus,
     });
@@ -100,7 +106,7 @@ export function checkGiven({ command, tokens, config }: Given): Arguments | "hel
       expected: missing,
     });
   }
-  return new Arguments(command, positionals[0], values);
+  return new Arguments(command, positionals, values);
 }
 
 /** The options and the other arguments, each option checked. */

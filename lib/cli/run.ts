@@ -16,6 +16,7 @@ const implementations: Readonly<Record<string, () => Promise<(context: Context) 
   generate: async () => (await import("./generate.js")).generateCommand,
   inspect: async () => (await import("./inspect.js")).inspectCommand,
   merge: async () => (await import("./merge.js")).mergeCommand,
+  bench: async () => (await import("./bench.js")).benchCommand,
 };
 
 /** Their work is in files: they go on when nobody reads what they say. */

@@ -23,6 +23,7 @@ export const errorCodes = {
   NOT_RECORDABLE: "A recorded function read or wrote the elements of a tensor; it would do so only once.",
   NOT_CONVERGED: "An iterative decomposition did not converge.",
   NATIVE_FAILURE: "The native engine reported an unexpected failure.",
+  WRONG_ANSWER: "The answer of a kernel is farther from float64 than rounding explains.",
   // Gradients
   MODIFIED_BEFORE_BACKWARD: "A tensor that the backward pass needs was changed in place after it was used.",
   NO_GRADIENT: "The loss does not depend on any trainable parameter.",

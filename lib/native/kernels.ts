@@ -25,6 +25,8 @@ export interface Kernels {
   mul_forward(y: View | undefined, a: View | undefined, b: View | undefined): void;
   mul_backward(da: View | undefined, db: View | undefined, dy: View | undefined, a: View | undefined, b: View | undefined): void;
   scale(y: View | undefined, x: View | undefined, factor: number): void;
+  /** y = x after `steps` times y <- factor * y + summand (rounded once or twice): what the processor can do at most, to measure others against */
+  multiply_add(y: View | undefined, x: View | undefined, factor: number, summand: number, steps: number): void;
   relu_forward(y: View | undefined, x: View | undefined): void;
   relu_backward(dx: View | undefined, dy: View | undefined, x: View | undefined): void;
   /** tanh: the approximation 0.5x(1 + tanh(sqrt(2/pi)(x + 0.044715x^3))); else the exact form with erf */

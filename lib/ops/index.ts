@@ -63,6 +63,7 @@ export const kernelsWithoutOp = [
   "quantize_scales",
   "accumulate",
   "uniform",
+  "multiply_add",
   "record_loss",
   "grad_squares",
   "step_gate",

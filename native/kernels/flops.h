@@ -21,6 +21,8 @@ int64_t count(Kernel<Slot>, const A&... a) {
   return std::max({int64_t{0}, size_of(a)...});
 }
 
+inline int64_t count(Kernel<&KernelTable::multiply_add>, const Out& y, const In&, f32, f32, i32 steps) { return 2 * y.size() * steps; }
+
 inline int64_t count(Kernel<&KernelTable::linear_forward>, const Out& y, const In& x, const In&, const In&) {
   return 2 * y.size() * x.cols;
 }

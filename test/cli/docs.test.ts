@@ -51,6 +51,7 @@ test("docs/cli.md has the events and fields that the commands print", async () =
     ["eval", ...using, "--data", work.data],
     ["generate", ...using, "--prompt", "The cat", "--max-tokens", "2"],
     ["inspect"],
+    ["bench", "rope", "--rounds", "1"],
     ["inspect", ...using],
     ["merge", ...using, "--out", work.at("merged")],
     ["merge", ...using, "--out", model],

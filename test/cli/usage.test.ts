@@ -39,6 +39,7 @@ describe("arguments", () => {
       targetModules: ["q_proj", "v_proj"],
       schedule: "cosine",
     });
+    expect((await read("bench", ["linear", "--rounds", "3", "bf16"])).positionals).toEqual(["linear", "bf16"]);
     expect((await read("train", [...basic, "--target-modules", "all-linear"])).pick(["targetModules"])).toEqual({ targetModules: "all-linear" });
     expect((await read("generate", ["--model", "m", "--prompt", "-", "--stop", "a,b", "--stop", "c"])).pick(["stop"])).toEqual({
       stop: ["a,b", "c"],
@@ -67,6 +68,7 @@ describe("arguments", () => {
     ["train", [...basic, "surplus"], "BAD_ARGUMENT", "surplus"],
     ["train", [...basic, "--target-modules", "q_proj,,v_proj"], "BAD_ARGUMENT", "--target-modules"],
     ["inspect", ["a", "b"], "BAD_ARGUMENT", "b"],
+    ["bench", ["a", "b", "--rounds", "0"], "BAD_ARGUMENT", "--rounds is an integer from 1 on"],
   ] as const)("%s %j is %s", async (name, args, code, text) => {
     const problem = await problemOf(name, args);
     expect(problem.code).toBe(code);

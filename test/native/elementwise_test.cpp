@@ -219,6 +219,26 @@ TEST(elementwise_scale) {
   }
 }
 
+TEST(elementwise_multiply_add) {
+  constexpr float kFactor = -0.9f, kSummand = 0.3f;
+  for (const Setup& setup : setups()) {
+    for (const Shape& shape : kShapes) {
+      for (const int32_t steps : {0, 1, 70}) {
+        Matrix<float> x(setup, shape.rows, shape.cols), y(setup, shape.rows, shape.cols);
+        x.randomize(9);
+        RUN_OK_K(setup, multiply_add, y, x, kFactor, kSummand, steps);
+        const auto after = [&](double v) {
+          for (int32_t step = 0; step < steps; ++step) v = static_cast<double>(kFactor) * v + static_cast<double>(kSummand);
+          return v;
+        };
+        // Every step rounds at most twice, and shrinks what the earlier ones were off by.
+        EXPECT_MATRIX("multiply_add on " + setup.name(), y,
+                      mapped(Mat::of(x), after, [&](double v) { return steps == 0 ? 0 : 2 * kUnit * (std::abs(v) + 0.3) / (1 - 0.9); }));
+      }
+    }
+  }
+}
+
 TEST(elementwise_relu) {
   check_activation("relu", relu, relu_slope, exact, run_relu, run_relu_backward);
   check_nan("relu", run_relu);
@@ -275,6 +295,7 @@ TEST(elementwise_cancels) {
         CANCELLED_K(setup, gelu_backward, y, x, x, true).code,
         CANCELLED_K(setup, relu_forward, y, x).code,
         CANCELLED_K(setup, sum_all, row, x, 1.0f).code,
+        CANCELLED_K(setup, multiply_add, y, x, 0.5f, 1.0f, 2).code,
         CANCELLED_K(setup, softmax_forward, y, x).code,
         CANCELLED_K(setup, fill, y, 1.0f).code,
         CANCELLED_K(setup, copy, y, x).code,

@@ -1,4 +1,4 @@
-/** @file The kernels that no op runs, against float64: random numbers, the gate of a step, the optimizers, the decomposition. */
+/** @file The kernels that no op runs, against float64: random numbers, chains of multiply-adds, the gate of a step, the optimizers, the decomposition. */
 import { describe, expect, it } from "vitest";
 import { engine } from "../../lib/native/engine.js";
 import { philox } from "../../lib/ops/reference.js";
@@ -39,6 +39,43 @@ describe("Philox4x32-10", () => {
     );
     expectNear(await floats(y), expected, () => u, "uniform");
     y.dispose();
+  });
+});
+
+describe("multiply_add", () => {
+  it.each([
+    [1, 1, 3],
+    [3, 47, 0],
+    [2, 48, 1],
+    [5, 193, 70],
+    [1, 70_001, 9],
+  ])("[%d, %d], %d steps", async (rows, cols, steps) => {
+    const values = normals(new Random(cols), rows * cols);
+    const [factor, summand] = [Math.fround(-0.9), Math.fround(0.3)];
+    const [x, y] = [tensor(Float32Array.from(values), [rows, cols]), empty([rows, cols], "f32")];
+    kernels().multiply_add(y, x, factor, summand, steps);
+    const expected = values.map((value) => {
+      let after = value;
+      for (let step = 0; step < steps; step++) after = factor * after + summand;
+      return after;
+    });
+    // Every step rounds at most twice, and shrinks what the earlier ones were off by.
+    expectNear(await floats(y), expected, (i) => (steps === 0 ? 0 : (2 * u * (Math.abs(values[i] as number) + 0.3)) / (1 - 0.9)), "y");
+    for (const made of [x, y]) made.dispose();
+  });
+
+  it("reads and writes rows that lie apart", async () => {
+    const [x, y] = [
+      tensor(
+        Float32Array.from({ length: 300 }, (_, i) => i),
+        [3, 100],
+      ),
+      tensor(new Float32Array(300), [3, 100]),
+    ];
+    const part = (view: Tensor) => ({ handle: view.handle, dtypeCode: view.dtypeCode, offset: 1, rows: 3, cols: 97, ld: 100 });
+    kernels().multiply_add(part(y), part(x), 2, 1, 1);
+    expect(await floats(y)).toEqual(Float64Array.from({ length: 300 }, (_, i) => (i % 100 === 0 || i % 100 > 97 ? 0 : 2 * i + 1)));
+    for (const made of [x, y]) made.dispose();
   });
 });
 

@@ -96,6 +96,20 @@ Status scale(Context& ctx, Out y, In x, f32 factor) {
   return map(ctx, y, x, [=](float v) { return factor * v; });
 }
 
+// y = x after `steps` times y <- factor * y + summand; the elements of a block are chains that do not wait for each other
+Status multiply_add(Context& ctx, Out y, In x, f32 factor, f32 summand, i32 steps) {
+  constexpr int64_t kBlock = 48;
+  const int64_t blocks = ceil_div(y.cols, kBlock);
+  return ctx.parallel_for(y.rows * blocks, [&](int64_t tile) {
+    const int64_t r = tile / blocks, begin = tile % blocks * kBlock, n = std::min(kBlock, y.cols - begin);
+    float chains[kBlock] = {};
+    std::copy_n(x.row<const float>(r) + begin, n, chains);
+    for (i32 step = 0; step < steps; ++step)
+      for (float& v : chains) v = factor * v + summand;
+    std::copy_n(chains, n, y.row<float>(r) + begin);
+  });
+}
+
 // y = max(x, 0); NaN stays NaN
 Status relu_forward(Context& ctx, Out y, In x) {
   return map(ctx, y, x, [](float v) { return v <= 0 ? 0.0f : v; });

@@ -97,6 +97,29 @@ Status mul_backward(Context& ctx, Out da, Out db, In dy, In a, In b) {
 }
 
 Status scale(Context& ctx, Out y, In x, f32 factor) { return map(ctx, y, x, Scaled{factor}); }
+
+/// As many chains as the micro-kernel of products has: they do not wait for each other, and all stay in registers.
+constexpr int kChains = kTileRows * kTileVecs;
+
+void multiply_add_block(float* y, const float* x, int64_t n, float factor, float summand, i32 steps) {
+  const Vec times = broadcast(factor), plus = broadcast(summand);
+  Vec chain[kChains];
+  LOWRANK_UNROLL(32) for (int c = 0; c < kChains; ++c) chain[c] = load_lanes(x + c * kWidth, n - c * kWidth);
+  for (i32 step = 0; step < steps; ++step) {
+    LOWRANK_UNROLL(32) for (int c = 0; c < kChains; ++c) chain[c] = fma(times, chain[c], plus);
+  }
+  LOWRANK_UNROLL(32) for (int c = 0; c < kChains; ++c) store_lanes(y + c * kWidth, chain[c], n - c * kWidth);
+}
+
+Status multiply_add(Context& ctx, Out y, In x, f32 factor, f32 summand, i32 steps) {
+  constexpr int64_t kBlock = kChains * kWidth;
+  const int64_t blocks = divide_up(y.cols, kBlock);
+  return run_tiles(ctx, y.rows * blocks, y.rows * y.cols * steps, [&](int64_t tile) {
+    const int64_t r = tile / blocks, begin = tile % blocks * kBlock;
+    multiply_add_block(y.row<float>(r) + begin, x.row<const float>(r) + begin, y.cols - begin, factor, summand, steps);
+  });
+}
+
 Status accumulate(Context& ctx, InOut y, In x) { return map(ctx, y, y, x, Sum{}); }
 Status relu_forward(Context& ctx, Out y, In x) { return map(ctx, y, x, Relu{}); }
 Status relu_backward(Context& ctx, Out dx, In dy, In x) { return map(ctx, dx, dy, x, ReluBackward{}); }

@@ -13,6 +13,7 @@ void fill_entries(KernelTable& table) {
   LOWRANK_ENTRY(mul_forward)
   LOWRANK_ENTRY(mul_backward)
   LOWRANK_ENTRY(scale)
+  LOWRANK_ENTRY(multiply_add)
   LOWRANK_ENTRY(relu_forward)
   LOWRANK_ENTRY(relu_backward)
   LOWRANK_ENTRY(gelu_forward)
