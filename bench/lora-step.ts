@@ -11,7 +11,7 @@ import { type Adapter, attach, type CausalLm, deviceInfo, loadAdapter, loadModel
 import { type Answer, median } from "./contenders/answer.js";
 import { proveLosses } from "./contenders/lora-step.js";
 import { ownThreads } from "./own-threads.js";
-import { configText, flopsPerToken, randomExamples, randomModel } from "./smollm2.js";
+import { configText, flopsPerToken, randomExamples, randomModel } from "./shapes.js";
 
 const rank = 16;
 const { values } = parseArgs({
@@ -64,7 +64,7 @@ async function task(): Promise<Task> {
 /** A folder that transformers and PEFT load too. */
 async function write({ model, adapter }: Task, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, "config.json"), configText(layers));
+  await writeFile(join(folder, "config.json"), configText("SmolLM2-135M", layers));
   await adapter.save(join(folder, "adapter"));
   adapter.detach();
   await model.save(join(folder, "model.safetensors"));

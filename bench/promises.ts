@@ -13,7 +13,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Adapter, attach, type CausalLm, loadModel, train } from "lowrank";
-import { configText, randomExamples, randomModel } from "./smollm2.js";
+import { configText, randomExamples, randomModel } from "./shapes.js";
 
 const { values } = parseArgs({ options: { aborts: { type: "string", default: "100" }, seconds: { type: "string", default: "60" } } });
 const [aborts, seconds] = [Number(values.aborts), Number(values.seconds)];
@@ -134,7 +134,7 @@ async function measureEventLoop(): Promise<void> {
   try {
     const made = randomModel();
     await made.save(join(folder, "model.safetensors"));
-    await writeFile(join(folder, "config.json"), configText());
+    await writeFile(join(folder, "config.json"), configText("SmolLM2-135M"));
     made.dispose();
     const { delays: idle } = await delaysOf(() => new Promise((resolve) => setTimeout(resolve, 5000)));
     const { delays: busy } = await delaysOf(() => workOf(folder));

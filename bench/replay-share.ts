@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Adapter, attach, type CausalLm, deviceInfo, loadModel, profile, type TokenBatch, train } from "lowrank";
 import { median } from "./contenders/answer.js";
-import { randomExamples, randomModel } from "./smollm2.js";
+import { randomExamples, randomModel } from "./shapes.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const { values } = parseArgs({

@@ -2,7 +2,6 @@
  * @file Bugs that the tests must catch. Each is one replacement in one file; `find` must stand there exactly once. `tests`: the files
  * that `npm run seeded-bugs` runs with the bug, and words of test names. To add one, add a line.
  */
-
 /**
  * @typedef {object} Bug
  * @property {string} name
@@ -400,8 +399,15 @@ const recordings = [
   {
     name: "a replay remembers the failure of the one before",
     file: "native/kernels/recording.cpp",
-    find: "for (Block& block : blocks_) block.failure = nullptr;",
+    find: "for (Buffer& buffer : buffers_) buffer.failure = nullptr;",
     replace: "",
+    tests: recording,
+  },
+  {
+    name: "a buffer of a recording lies where its command still reads another",
+    file: "native/core/arena.cpp",
+    find: "if (other->until <= stay->from || ",
+    replace: "if (other->until <= stay->from + 1 || ",
     tests: recording,
   },
   {

@@ -65,6 +65,22 @@ describe("a recording", () => {
     for (const one of [x, y]) one.dispose();
   });
 
+  it("has room for a larger buffer that comes later", () => {
+    const [x, wide, one] = [empty([1600], "f32"), empty([3200], "f32"), vector(1)];
+    const recording = engine().record(() => {
+      const first = add(x as never, x as never);
+      const small = add(one as never, one as never);
+      first.dispose();
+      const large = add(wide as never, wide as never);
+      large.dispose();
+      engine().kernels.copy(one, small);
+      small.dispose();
+    });
+    expect(recording.bytes).toBe(4 * 3200 + 64);
+    engine().forgetRecording(recording.id);
+    for (const tensor of [x, wide, one]) tensor.dispose();
+  });
+
   it.each([
     ["reserved before: exactly", 1],
     ["that grows while they run: at most twice that", 2],

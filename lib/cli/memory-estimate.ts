@@ -22,7 +22,7 @@ export interface EstimateOptions extends Pick<MemoryEstimate, "rank" | "rows" | 
 }
 
 /** Rows of logits that exist at the same time: loss_chunk_rows of native/kernels/loss_chunk.h. */
-const logitRows = (tokens: number, vocabulary: number): number => Math.min(tokens, Math.max(8, Math.floor(2 ** 24 / vocabulary / 8) * 8));
+const logitRows = (tokens: number, vocabulary: number): number => Math.min(tokens, 128, Math.max(8, Math.floor(2 ** 24 / vocabulary / 8) * 8));
 
 /**
  * Adds up what the backward walk needs: of each layer its two residual sums [D], the turned queries and the output of attention, keys and

@@ -292,6 +292,7 @@ double Environment::end_recording() {
     s.released = true;
     free_slot(index);
   }
+  tracing_->recording->finish();
   const double id = next_recording_++;
   recordings_.emplace(id, std::move(*tracing_));
   tracing_.reset();

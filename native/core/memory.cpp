@@ -4,7 +4,40 @@
 #include <iterator>
 #include <new>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace lowrank {
+
+namespace {
+
+#ifdef __linux__
+/// From so many bytes on, memory is mapped, so that it goes back when it is freed: glibc keeps freed blocks of up to 32 MB.
+constexpr int64_t kMapped = 1 << 20;
+#endif
+
+std::byte* take_from_system(int64_t bytes) {
+#ifdef __linux__
+  if (bytes >= kMapped) {
+    void* memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
+  }
+#endif
+  return static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes), std::align_val_t{64}, std::nothrow));
+}
+
+void return_to_system(const Block& block) {
+#ifdef __linux__
+  if (block.bytes >= kMapped) {
+    munmap(block.data, static_cast<size_t>(block.bytes));
+    return;
+  }
+#endif
+  ::operator delete(block.data, std::align_val_t{64});
+}
+
+}  // namespace
 
 Budget& Budget::shared() {
   static auto* budget = new Budget;  // never destroyed: other threads may outlive static destructors
@@ -44,13 +77,13 @@ Block* Pool::reuse(int64_t capacity, Use use, uint64_t finished) {
 
 Block* Pool::from_system(int64_t capacity) {
   if (!Budget::shared().reserve(capacity)) return nullptr;
-  void* memory = ::operator new(static_cast<size_t>(capacity), std::align_val_t{64}, std::nothrow);
+  std::byte* memory = take_from_system(capacity);
   if (memory == nullptr) {
     Budget::shared().release(capacity);
     return nullptr;
   }
   auto* block = new Block;
-  block->data = static_cast<std::byte*>(memory);
+  block->data = memory;
   block->bytes = capacity;
   counters_.reserved += capacity;
   return block;
@@ -123,7 +156,7 @@ void Pool::collect(uint64_t finished) {
 }
 
 void Pool::destroy(Block* block) {
-  ::operator delete(block->data, std::align_val_t{64});
+  return_to_system(*block);
   Budget::shared().release(block->bytes);
   counters_.reserved -= block->bytes;
   delete block;

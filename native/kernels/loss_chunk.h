@@ -5,11 +5,11 @@
 
 namespace lowrank {
 
-/// Rows of logits held at once: at most 64 MB of them, and at least one row.
+/// Rows of logits held at once: at most 64 MB of them, and no more than products need to be fast.
 inline int64_t loss_chunk_rows(int64_t rows, int64_t vocabulary) {
-  constexpr int64_t kFloats = 1 << 24, kUnit = 8;
+  constexpr int64_t kFloats = 1 << 24, kUnit = 8, kMost = 128;
   const int64_t fit = kFloats / std::max<int64_t>(1, vocabulary) / kUnit * kUnit;
-  return std::min(std::max<int64_t>(rows, 1), std::max(fit, kUnit));
+  return std::clamp<int64_t>(rows, 1, std::clamp(fit, kUnit, kMost));
 }
 
 }  // namespace lowrank

@@ -1,6 +1,7 @@
 // Blocks, the pool they come from, and the budget of the process.
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include "core/memory.h"
@@ -139,6 +140,30 @@ TEST(blocks_apart_are_exact_and_wait_for_their_last_command) {
   pool.trim();
   EXPECT_EQUAL(Budget::shared().reserved(), process);
 }
+
+#ifdef __linux__
+TEST(blocks_that_are_freed_leave_the_process_though_others_stay_between_them) {
+  const auto resident = [] {
+    int64_t all = 0, pages = 0;
+    std::ifstream("/proc/self/statm") >> all >> pages;
+    return pages * 4096;  // at least
+  };
+  constexpr int64_t kBytes = 4 << 20, kPairs = 20;
+  Pool pool;
+  pool.discard(pool.take_apart(7 * kBytes), 7 * kBytes, 0, 0);  // from here on glibc would keep what is smaller
+  const int64_t before = resident();
+  std::vector<Block*> staying, going;
+  for (int64_t i = 0; i < kPairs; ++i)
+    for (auto* blocks : {&staying, &going}) {
+      blocks->push_back(pool.take_apart(kBytes));
+      std::memset(blocks->back()->data, 1, kBytes);
+    }
+  EXPECT(resident() - before >= 2 * kPairs * kBytes * 9 / 10);
+  for (Block* block : going) pool.discard(block, kBytes, 0, 0);
+  EXPECT(resident() - before <= kPairs * kBytes * 11 / 10);
+  for (Block* block : staying) pool.discard(block, kBytes, 0, 0);
+}
+#endif
 
 TEST(blocks_over_the_budget_are_refused_and_nothing_changes) {
   const int64_t before = Budget::shared().reserved();
