@@ -50,23 +50,23 @@ export class FlatParameters {
     this.decayed = this.#parts[ordered.filter(([, p]) => decays(p)).length - 1]?.end ?? 0;
     this.parameters = parameters;
     const flat = (): Tensor => outsideScopes(() => empty([end], "f32", "state"));
+    const partsOf = (buffer: Tensor): (readonly [Parameter, Tensor])[] =>
+      ordered.map(([, parameter], i) => {
+        const { shape } = parameter;
+        const place = { offset: (this.#parts[i] as Part).start, ld: shape.at(-1) ?? 1 };
+        return [parameter, outsideScopes(() => viewOf(buffer, shape, place))];
+      });
     this.values = flat();
+    // Values move first: the memory that they leave serves the gradients.
+    for (const [parameter, value] of partsOf(this.values)) {
+      engine().kernels.copy(value, parameter.value);
+      parameter.rebind(value);
+      parameter.clearGradient();
+    }
     this.gradients = flat();
     this.state = Array.from({ length: stateBuffers }, flat);
     for (const buffer of [this.gradients, ...this.state]) engine().kernels.fill(buffer, 0);
-    ordered.forEach(([, parameter], i) => {
-      this.#adopt(parameter, (this.#parts[i] as Part).start);
-    });
-  }
-
-  #adopt(parameter: Parameter, offset: number): void {
-    const ld = parameter.shape.length === 0 ? 1 : (parameter.shape[parameter.shape.length - 1] as number);
-    const part = (buffer: Tensor): Tensor => outsideScopes(() => viewOf(buffer, parameter.shape, { offset, ld }));
-    const value = part(this.values);
-    engine().kernels.copy(value, parameter.value);
-    parameter.rebind(value);
-    parameter.clearGradient();
-    parameter.grad = part(this.gradients);
+    for (const [parameter, gradient] of partsOf(this.gradients)) parameter.grad = gradient;
   }
 
   /** Of values, gradients and state. */

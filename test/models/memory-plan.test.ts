@@ -118,6 +118,19 @@ describe("the plan", () => {
     expect(Math.max(...planned)).toBe(planned[4]);
   });
 
+  it("is what was measured where activations are less than the trained values were before they moved", async () => {
+    using model = await loadModel(pathOf(name, "model"));
+    using adapter = attach(model, { rank: 256, targetModules: "all-linear" });
+    model.loss({ tokens: [[1, 2]], labels: [[1, 2]] }).dispose();
+    resetPeakMemory();
+    const { reservedBytes } = memory().cpu;
+    const { memory: told } = await train(adapter, examplesOf([2], model.config.vocabSize), { maxSteps: 1, gradientCheckpointing: true }).finished;
+    const valueBytes = 4 * adapter.trainableCount;
+    expect(told?.activationBytes).toBeLessThan(valueBytes);
+    expect(told?.peakBytes).toBe(told?.plannedBytes);
+    expect(memory().cpu.reservedBytes - reservedBytes).toBeLessThan(4 * valueBytes);
+  });
+
   it("counts an evaluation that needs more than a step, and the weights that are kept", async () => {
     using model = await loadModel(pathOf(name, "model"));
     using adapter = attach(model, { rank: 4, targetModules: "all-linear" });
