@@ -65,10 +65,26 @@ export const quantized = [
   {
     name: "nf4: the scale of the row's first block",
     file: rows,
-    find: "row.weight.scale(element / kNf4Block)",
-    replace: "row.weight.scale(row.first / kNf4Block)",
+    find: "row.weight.scale(static_cast<uint64_t>(row.first + i) / kNf4Block)",
+    replace: "row.weight.scale(static_cast<uint64_t>(row.first) / kNf4Block)",
     tests: kernels,
     backend: "avx2",
+  },
+  {
+    name: "nf4 avx512: the sum of a dot in the order of its codes",
+    file: rows,
+    find: "return from_nf4_dot(sum);",
+    replace: "return sum;",
+    tests: kernels,
+    backend: "avx512",
+  },
+  {
+    name: "nf4 avx512: a dot with the other factor as it lies",
+    file: rows,
+    find: "return to_nf4_dot(x);",
+    replace: "return x;",
+    tests: kernels,
+    backend: "avx512",
   },
   {
     name: "int8: the scale of the tile's first row",

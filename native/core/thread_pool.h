@@ -43,6 +43,32 @@ class ThreadPool {
   std::unique_ptr<State> state_;
 };
 
+/// Hands the tiles of a job out in runs: to each thread neighbours, which share what they read, then what is left of the others'.
+class Deal {
+ public:
+  Deal(int64_t tiles, int threads) : tiles_(tiles), runs_(threads < kMost ? threads : kMost) {
+    for (int64_t run = 0; run < runs_; ++run) next_[run].store(begin(run), std::memory_order_relaxed);
+  }
+
+  /// One that nobody has; `tiles` when there is none. On a thread of the job.
+  int64_t take() {
+    const int64_t own = ThreadPool::worker() % runs_;
+    for (int64_t i = 0; i < runs_; ++i) {
+      const int64_t run = (own + i) % runs_, tile = next_[run].fetch_add(1, std::memory_order_relaxed);
+      if (tile < begin(run + 1)) return tile;
+    }
+    return tiles_;
+  }
+
+ private:
+  static constexpr int kMost = 64;
+
+  int64_t begin(int64_t run) const { return tiles_ * run / runs_; }
+
+  int64_t tiles_, runs_;
+  std::atomic<int64_t> next_[kMost];
+};
+
 /// Treats subnormals as zero on the calling thread. Every compute thread calls it, on every backend; the JavaScript thread never does.
 void flush_subnormals();
 

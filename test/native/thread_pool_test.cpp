@@ -31,6 +31,34 @@ TEST(pool_runs_every_tile_once) {
   }
 }
 
+TEST(pool_deals_every_tile_once) {
+  for (int threads : {1, 2, 3, 8, 100}) {
+    ThreadPool pool(threads < 8 ? threads : 8);
+    for (int64_t n : {0, 1, 2, 7, 1000}) {
+      Counts counts(static_cast<size_t>(n));
+      Deal deal(n, threads);
+      pool.run(n, nullptr, [&](int64_t) { counts[static_cast<size_t>(deal.take())].fetch_add(1); });
+      CHECK(deal.take() == n, n);
+      for (const auto& count : counts)
+        CHECK(count.load() == 1, n, " tiles for ", threads, " threads: one was dealt ", count.load(), " times");
+    }
+  }
+}
+
+TEST(pool_deals_neighbours_to_a_thread) {
+  ThreadPool pool(2);
+  Deal deal(64, 2);
+  std::atomic<int> arrived{0};
+  std::vector<int64_t> tiles(4);
+  pool.run(2, nullptr, [&](int64_t) {
+    arrived.fetch_add(1);
+    while (arrived.load() < 2) std::this_thread::yield();  // so that each thread has one of the two
+    const auto thread = static_cast<size_t>(ThreadPool::worker());
+    tiles[2 * thread] = deal.take(), tiles[2 * thread + 1] = deal.take();
+  });
+  CHECK(tiles[0] == 0 && tiles[1] == 1 && tiles[2] == 32 && tiles[3] == 33, tiles[0], " ", tiles[1], " ", tiles[2], " ", tiles[3]);
+}
+
 TEST(pool_shares_its_writes) {
   ThreadPool pool(3);
   for (int round = 0; round < 500; ++round) {

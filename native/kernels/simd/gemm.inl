@@ -134,7 +134,7 @@ int64_t pack_tasks(const Block& block) {
 
 void pack_task(const Block& block, int64_t task) {
   const int64_t down = pack_tasks_down(block), deep = block.k_end - block.k_first;
-  const int64_t matrix = task / down / deep, k_block = block.k_first + task / down % deep, begin = task % down * kPackPanels * kTileRows;
+  const int64_t matrix = task / deep / down, k_block = block.k_first + task % deep, begin = task / deep % down * kPackPanels * kTileRows;
   const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
   pack_panels<kTileRows>(block, &Segment::a, matrix, k_block, block.row0 + begin,
                          block.row0 + lesser(block.rows, begin + kPackPanels * kTileRows), block.packed_a(matrix, k_block) + begin * k);
@@ -146,13 +146,14 @@ struct Strip {
   float* panels;
 };
 
-/// What is packed after (k_block, panel): the next panel of the strip, or of its next block of K, or of the strip this thread may well get
-/// next.
-Window packed_next(const Block& block, const Strip& strip, int threads, int64_t k_block, int64_t panel) {
-  const int64_t width = strip.end - strip.first;
+/// What is packed after (k_block, panel): the next panel of the strip, or of its next block of K, or of the next strip.
+Window packed_next(const Block& block, const Strip& strip, int64_t k_block, int64_t panel) {
   if (++panel == strip.end) {
-    panel = strip.first;
-    if (++k_block == block.k_end) k_block = block.k_first, panel += threads * width;
+    if (++k_block == block.k_end) {
+      k_block = block.k_first;
+    } else {
+      panel = strip.first;
+    }
   }
   const int64_t k0 = block.plan->k_begin(k_block), k_end = lesser(block.plan->k_begin(k_block + 1), block.p->segments[0].k);
   const int64_t column = panel * kTileCols;
@@ -185,7 +186,7 @@ void multiply_panel(const Block& block, const Strip& strip, int64_t k_block, int
 int64_t multiply_tasks(const Block& block) { return block.group * block.down * block.across; }
 
 /// Packs each panel of a strip just before its first rows need it.
-void multiply_task(const Block& block, int threads, int64_t task) {
+void multiply_task(const Block& block, int64_t task) {
   const int64_t across = task % block.across, down = task / block.across % block.down;
   Strip strip;
   strip.matrix = task / block.across / block.down;
@@ -204,7 +205,7 @@ void multiply_task(const Block& block, int threads, int64_t task) {
         const int64_t column = panel * kTileCols;
         pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
                                strip.panels + (panel - strip.first) * kTileCols * k);
-        const Window next = packed_next(block, strip, threads, k_block, panel);
+        const Window next = packed_next(block, strip, k_block, panel);
         multiply_panel(block, strip, k_block, panel, row, row_end, &next);
       }
     }
@@ -212,7 +213,7 @@ void multiply_task(const Block& block, int threads, int64_t task) {
 }
 
 /// Computes the product. `scratch` has multiply_scratch(threads, p) bytes. Where threads share a block, the rows of the next one are packed
-/// by whoever is done with it first.
+/// by whoever is done with it first. Both are dealt row by row, so that a thread finds most of what it packed in its own caches.
 Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
   if (p.empty()) return {};
   const int threads = threads_of(p, ctx.threads());
@@ -223,13 +224,17 @@ Status multiply(Context& ctx, const Product& p, std::byte* scratch) {
     const bool ahead = threads > 1 && index + 1 < plan.blocks();
     const Block block = block_at(p, plan, threads, scratch, index), next = ahead ? block_at(p, plan, threads, scratch, index + 1) : block;
     if (index == 0 || threads == 1) {
-      status =
-          run_tiles(ctx, pack_tasks(block), shared * block.group * block.rows * block.depth(), [&](int64_t i) { pack_task(block, i); });
+      const int64_t packing = pack_tasks(block);
+      Deal deal(packing, threads);
+      status = run_tiles(ctx, packing, shared * block.group * block.rows * block.depth(), [&](int64_t) { pack_task(block, deal.take()); });
       if (!status.ok()) break;
     }
     const int64_t multiplying = multiply_tasks(block), packing = ahead ? pack_tasks(next) : 0;
-    status = run_tiles(ctx, multiplying + packing, shared * 2 * block.group * block.rows * p.n * block.depth(),
-                       [&](int64_t i) { i < multiplying ? multiply_task(block, threads, i) : pack_task(next, i - multiplying); });
+    Deal multiply_deal(multiplying, threads), pack_deal(packing, threads);
+    status = run_tiles(ctx, multiplying + packing, shared * 2 * block.group * block.rows * p.n * block.depth(), [&](int64_t) {
+      const int64_t task = multiply_deal.take();
+      task < multiplying ? multiply_task(block, task) : pack_task(next, pack_deal.take());
+    });
   }
   return status;
 }
