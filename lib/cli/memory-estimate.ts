@@ -21,7 +21,7 @@ export interface EstimateOptions extends Pick<MemoryEstimate, "rank" | "rows" | 
   readonly weightBytes: number;
 }
 
-/** Rows of logits that exist at the same time: loss_chunk_rows of native/kernels/loss_chunk.h. */
+/** Rows of logits that exist at the same time where the head is frozen: loss_chunk_rows of native/kernels/loss_chunk.h. */
 const logitRows = (tokens: number, vocabulary: number): number => Math.min(tokens, 128, Math.max(8, Math.floor(2 ** 24 / vocabulary / 8) * 8));
 
 /**

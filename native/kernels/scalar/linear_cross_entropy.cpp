@@ -23,7 +23,7 @@ Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, I
   int64_t counted = 0;
   if (const Status bad = check_labels(labels, ignore, w.rows, counted); !bad.ok()) return bad;
   const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
-  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows, dw.data != nullptr);
   float *memory = reinterpret_cast<float*>(ctx.scratch), *losses = memory + chunk * w.rows;
   TreeSum<float> tree;
   Status status;
@@ -48,8 +48,8 @@ Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, I
   return {};
 }
 
-int64_t linear_cross_entropy_scratch(int, Out, Out, Out, Out, In x, In w, In, i32, bool) {
-  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+int64_t linear_cross_entropy_scratch(int, Out, Out, Out, Out dw, In x, In w, In, i32, bool) {
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows, dw.data != nullptr);
   return (chunk * w.rows + chunk) * static_cast<int64_t>(sizeof(float));
 }
 

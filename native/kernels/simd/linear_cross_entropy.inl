@@ -35,7 +35,7 @@ Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, I
   const Status bad = check_labels(labels, ignore, w.rows, counted);
   if (!bad.ok()) return bad;
   const float n = mean && counted > 0 ? static_cast<float>(counted) : 1.0f, factor = 1.0f / n;
-  const int64_t chunk = loss_chunk_rows(x.rows, w.rows);
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows, dw.data != nullptr);
   Scratch scratch{ctx.scratch};
   float *memory = scratch.take(chunk * w.rows), *losses = scratch.take(chunk);
   std::byte* shared = ctx.scratch + scratch.used;
@@ -66,7 +66,7 @@ Status linear_cross_entropy(Context& ctx, Out loss, Out count, Out dx, Out dw, I
 }
 
 int64_t linear_cross_entropy_scratch(int threads, Out, Out, Out dx, Out dw, In x, In w, In, i32, bool) {
-  const int64_t chunk = loss_chunk_rows(x.rows, w.rows), last = x.rows % chunk == 0 ? chunk : x.rows % chunk;
+  const int64_t chunk = loss_chunk_rows(x.rows, w.rows, dw.data != nullptr), last = x.rows % chunk == 0 ? chunk : x.rows % chunk;
   int64_t products = 0;
   for (const int64_t rows : {chunk, last}) {
     const View logits = matrix_of(nullptr, rows, w.rows);
