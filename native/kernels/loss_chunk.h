@@ -5,8 +5,8 @@
 
 namespace lowrank {
 
-/// Rows of logits held at once: at most 64 MB of them. Without a gradient of the weight no more than products need to be fast; with one every
-/// chunk reads and writes all of it.
+/// Rows of logits held at once: at most 64 MB of them. Without a gradient of the weight no more than products need to be fast; with one
+/// every chunk reads and writes all of it.
 inline int64_t loss_chunk_rows(int64_t rows, int64_t vocabulary, bool weight_gradient) {
   constexpr int64_t kFloats = 1 << 24, kUnit = 8, kMost = 128;
   const int64_t fit = std::max(kUnit, kFloats / std::max<int64_t>(1, vocabulary) / kUnit * kUnit);
