@@ -221,6 +221,19 @@ describe.each(quantizedDTypes)("%s", (dtype) => {
       }
     }
   });
+
+  it("makes products with the bits of those with the weight that its codes stand for", async () => {
+    const [o, i] = [67, dtype === "nf4" ? 1088 : 1087];
+    const made = tensor(normal(o * i, "weight"), [o, i]);
+    const w = quantize(made, dtype);
+    const plain = cast(w, "f32");
+    for (const rows of [1, 2, 3, 5, 49]) {
+      const x = tensor(normal(rows * i, `x ${rows}`), [rows, i]);
+      expect(await taken(linear(x, w)), `${rows} rows`).toEqual(await taken(linear(x, plain)));
+      x.dispose();
+    }
+    for (const one of [made, w, plain]) one.dispose();
+  });
 });
 
 interface Sum {
