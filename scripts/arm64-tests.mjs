@@ -29,7 +29,7 @@ const byDefault = [
   "text/golden",
   "cli/quantize",
 ];
-/** Of each op × dtype × layout, one call of so many: all of them take an hour. */
+/** Of each op × dtype × layout, one call of so many: the float64 oracle is slow there. */
 const oneOf = "8";
 
 /** @param {string} command @param {string[]} args @param {Record<string, string>} env */
