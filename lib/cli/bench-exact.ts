@@ -1,5 +1,5 @@
 /** @file Float64 beside the answers of kernels. */
-import { cast } from "../functions.js";
+import { cast, slice } from "../functions.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 export interface Matrix {
@@ -47,6 +47,24 @@ export async function read(tensor: Tensor): Promise<Matrix> {
   return { rows, cols: tensor.size / rows, values: (await (widened ?? tensor).data()) as Float32Array };
 }
 
+/** Some rows alone: of a large tensor the others are not copied. */
+export async function readRows(tensor: Tensor, rows: readonly number[]): Promise<Matrix> {
+  if (tensor.shape.length === 0) return read(tensor);
+  const parts = await Promise.all(
+    rows.map(async (row) => {
+      using part = slice(tensor, 0, row, row + 1);
+      return await read(part);
+    }),
+  );
+  return matrix(rows.length, parts[0]?.cols ?? 0, (r, c) => at(parts[r] as Matrix, 0, c));
+}
+
+/** What `make` gives, made when it is first wanted. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => (made ??= make());
+}
+
 export const rowsOf = (x: Matrix, rows: readonly number[]): Matrix => matrix(rows.length, x.cols, (r, c) => at(x, rows[r] as number, c));
 
 /** Columns as rows. */
@@ -80,11 +98,11 @@ export function product(a: Matrix, b: Matrix, turned = false): Matrix {
 export const products =
   (form: "NT" | "NN" | "TN", a: Tensor, b: Tensor): Rows =>
   async (rows) =>
-    product((form === "TN" ? columnsOf : rowsOf)(await read(a), rows), await read(b), form === "NT");
+    product(form === "TN" ? columnsOf(await read(a), rows) : await readRows(a, rows), await read(b), form === "NT");
 
 /** What is wrong with an answer; undefined: nothing. */
 export async function mismatch({ name, tensor, rows, bound, expected }: Answer): Promise<string | undefined> {
-  const [found, wanted] = [rowsOf(await read(tensor), rows), await expected(rows)];
+  const [found, wanted] = [await readRows(tensor, rows), await expected(rows)];
   const skipped = found.cols - wanted.cols;
   for (const [r, row] of rows.entries()) {
     for (let c = 0; c < wanted.cols; c++) {

@@ -2,7 +2,7 @@
 import { linearOp, loraLinearOp } from "../ops/index.js";
 import { storageBytes, type WeightDType } from "../tensor/dtype.js";
 import { empty } from "../tensor/tensor.js";
-import { answer, at, columnsOf, matrix, plus, product, products, read, rowsOf, sumBound } from "./bench-exact.js";
+import { answer, at, columnsOf, matrix, plus, product, products, read, readRows, sumBound } from "./bench-exact.js";
 import { type Limit, opRow, type Row, random } from "./bench-row.js";
 
 const large = [2 ** 15, 2 ** 10] as const; // more floats than the caches hold
@@ -27,7 +27,7 @@ const copy: Row = {
   ...{ key: "copy", limit: "copy", work: 8 * size },
   prepare: (k) => {
     const [x, y] = [random(large), empty(large, "f32")];
-    return { run: () => k.copy(y, x), answers: [answer("y", y, 0, async (rows) => rowsOf(await read(x), rows))], held: [x] };
+    return { run: () => k.copy(y, x), answers: [answer("y", y, 0, (rows) => readRows(x, rows))], held: [x] };
   },
 };
 

@@ -8,7 +8,7 @@ import type { Ref } from "../ops/reference.js";
 import { isQuantized, type WeightDType } from "../tensor/dtype.js";
 import { quantize } from "../tensor/quantize.js";
 import { empty, type Tensor } from "../tensor/tensor.js";
-import { type Answer, answer, read, rowsOf } from "./bench-exact.js";
+import { type Answer, answer, read, readRows } from "./bench-exact.js";
 
 /** What a kernel cannot exceed: multiply-adds in registers, reading memory, copying it (bytes read and written count). */
 export type Limit = "peak" | "read" | "copy";
@@ -64,10 +64,9 @@ export function opRow({ op, params = {}, inputs, byRow, bound, ...row }: OpRow):
       const exact: Answer["expected"] = async (rows) => {
         const refs: Record<string, Ref> = {};
         for (const [name, x] of Object.entries(named)) {
-          const all = await read(x);
           const isCut = byRow.includes(name);
-          const data = isCut ? rowsOf(all, rows).values : all.values;
-          refs[name] = { shape: isCut ? [rows.length, ...x.shape.slice(1)] : x.shape, data: new Float64Array(data) };
+          const { values } = isCut ? await readRows(x, rows) : await read(x);
+          refs[name] = { shape: isCut ? [rows.length, ...x.shape.slice(1)] : x.shape, data: new Float64Array(values) };
         }
         const values = reference(op, refs, params).data;
         return { rows: rows.length, cols: values.length / rows.length, values };

@@ -5,7 +5,7 @@ import { tensor } from "../tensor/create.js";
 import { ignoredLabel } from "../tensor/labels.js";
 import { attentionSpans } from "../tensor/spans.js";
 import { empty, type Tensor } from "../tensor/tensor.js";
-import { answer, at, dot, type Matrix, matrix, product, products, read, rowsOf, sampled, sumBound } from "./bench-exact.js";
+import { answer, at, dot, type Matrix, matrix, once, product, products, read, rowsOf, sampled, sumBound } from "./bench-exact.js";
 import { opRow, type Row, random } from "./bench-row.js";
 
 /** Sums of products of exponentials: twice a sum's, for the rounding of what is in the exponent. */
@@ -67,7 +67,7 @@ const attentionBackward = (tokens: number): Row => ({
     const [q, k, v, dy, spans] = [queries(tokens), keys(tokens), keys(tokens), queries(tokens), causal(tokens)];
     const [y, dq, dk, dv, lse] = [q.shape, q.shape, k.shape, v.shape, [tokens * heads, 1]].map((shape) => empty(shape, "f32")) as Five;
     kernels.attention_forward(y, lse, q, k, v, spans, 1, heads, kvHeads, factor);
-    const exact = async () => attentionGradients(sampled(tokens), await Promise.all([read(q), read(k), read(v), read(dy), read(y), read(lse)]));
+    const exact = once(async () => attentionGradients(sampled(tokens), await Promise.all([read(q), read(k), read(v), read(dy), read(y), read(lse)])));
     // The weights of a query sum to 1, those of a key to about the logarithm of the queries; a slope is the difference of two sums of products.
     const [slope, weights, terms] = [(2 * factor * Math.sqrt(width)) / 3, 2 * group * (1 + Math.log(tokens)), tokens * group];
     return {
@@ -97,13 +97,13 @@ const loss = (rows: number, inputs: number, words: number): Row => ({
     const x = tensor(Float32Array.from({ length: rows * inputs }, state), [rows, inputs]);
     const labels = indexes([rows, 1], label);
     const [w, y, count, dx] = [random([words, inputs]), empty([1, 1], "f32"), empty([1, 1], "f32"), empty([rows, inputs], "f32")];
-    const softmax = async () => {
+    const softmax = once(async () => {
       const logits = await products("NT", x, w)(eight);
       const powers = { ...logits, values: logits.values.map(Math.exp) };
       const ones = matrix(1, words, () => 1);
       const totals = product(powers, ones, true);
       return matrix(8, words, (row, word) => at(powers, row, word) / at(totals, row, 0));
-    };
+    });
     const ofLoss = async (): Promise<Matrix> => {
       const found = await softmax();
       return matrix(1, 1, () => eight.reduce((sum, row) => sum - Math.log(at(found, row, label(row))) / 8, 0));
