@@ -114,13 +114,9 @@ export function lineAndColumn(bytes: Uint8Array, start: number, offset: number):
 
 /** The value of a valid string whose content (without quotes) is `text[start, end)`. */
 export function decodeString(text: Buffer, start: number, end: number): string {
-  let isAscii = true;
-  for (let at = start; at < end; at++) {
-    const byte = text[at] as number;
-    if (byte === 0x5c) return unescape(text.subarray(start, end));
-    if (byte >= 0x80) isAscii = false;
-  }
-  return text.toString(isAscii ? "latin1" : "utf8", start, end);
+  const bytes = text.toString("latin1", start, end);
+  if (!/[\\\x80-\xff]/.test(bytes)) return bytes;
+  return bytes.includes("\\") ? unescape(text.subarray(start, end)) : text.toString("utf8", start, end);
 }
 
 /** The same memory as a Buffer. */
@@ -292,32 +288,33 @@ class JsonChecker {
   }
 
   private string(): void {
-    const start = this.at++;
-    for (;;) {
-      const byte = this.at < this.end ? (this.bytes[this.at] as number) : -1;
-      if (byte === 0x22) break;
-      if (byte === 0x5c) this.escape();
-      else if (byte >= 0x20) this.at++;
-      else if (byte < 0) this.fail("a string is not closed", this.rules.codes.syntax, start);
-      else this.fail(`a control character (0x${hex(byte, 2)}) stands unescaped inside a string`);
+    const start = this.at;
+    const { bytes, end } = this;
+    let at = start + 1;
+    while (at < end && bytes[at] !== 0x22) {
+      const byte = bytes[at] as number;
+      if (byte < 0x20) this.fail(`a control character (0x${hex(byte, 2)}) stands unescaped inside a string`, this.rules.codes.syntax, at);
+      at += byte === 0x5c ? this.escapeLength(at) : 1;
     }
-    this.at++;
+    if (at >= end) this.fail("a string is not closed", this.rules.codes.syntax, start);
+    this.at = at + 1;
   }
 
-  private escape(): void {
-    const letter = this.at + 1 < this.end ? (this.bytes[this.at + 1] as number) : -1;
+  private escapeLength(at: number): number {
+    const letter = at + 1 < this.end ? (this.bytes[at + 1] as number) : -1;
+    const { surrogate, syntax } = this.rules.codes;
     if (letter !== 0x75) {
-      if (letter !== 0x22 && letter !== 0x5c && letter !== 0x2f && !shortEscapes.has(letter)) this.fail("a backslash does not start a known escape");
-      this.at += 2;
-      return;
+      if (letter !== 0x22 && letter !== 0x5c && letter !== 0x2f && !shortEscapes.has(letter))
+        this.fail("a backslash does not start a known escape", syntax, at);
+      return 2;
     }
-    const code = this.unicodeEscape(this.at);
+    const code = this.unicodeEscape(at);
     const isHigh = code >= 0xd800 && code < 0xdc00;
     const isLow = code >= 0xdc00 && code < 0xe000;
-    const next = isHigh ? this.unicodeEscape(this.at + 6) : -1;
-    const { surrogate, syntax } = this.rules.codes;
-    if (isLow || (isHigh && (next < 0xdc00 || next >= 0xe000))) this.fail(`\\u${hex(code, 4)} is one half of a surrogate pair`, surrogate ?? syntax);
-    this.at += isHigh ? 12 : 6;
+    const next = isHigh ? this.unicodeEscape(at + 6) : -1;
+    if (isLow || (isHigh && (next < 0xdc00 || next >= 0xe000)))
+      this.fail(`\\u${hex(code, 4)} is one half of a surrogate pair`, surrogate ?? syntax, at);
+    return isHigh ? 12 : 6;
   }
 
   /** The code unit of `\uXXXX` at `at`, or -1 if no such escape begins there. */

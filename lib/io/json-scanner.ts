@@ -75,20 +75,24 @@ export class JsonCursor {
   /** Calls `visit` before each member's value; a value that `visit` does not consume is skipped. */
   object(visit: (key: string, keyOffset: number) => void): void {
     this.expect("object");
-    this.members(0x7d, () => {
+    while (this.another(0x7d)) {
       const keyOffset = this.at;
       const key = this.text();
-      this.at++;
-      this.skipSpace();
-      this.visitValue(() => visit(key, keyOffset));
-    });
+      this.next();
+      const offset = this.at;
+      visit(key, keyOffset);
+      if (this.at === offset) this.skip();
+    }
   }
 
   /** Calls `visit` before each item; an item that `visit` does not consume is skipped. */
   array(visit: (index: number) => void): void {
     this.expect("array");
-    let index = 0;
-    this.members(0x5d, () => this.visitValue(() => visit(index++)));
+    for (let index = 0; this.another(0x5d); index++) {
+      const offset = this.at;
+      visit(index);
+      if (this.at === offset) this.skip();
+    }
   }
 
   /** Consumes a string. */
@@ -151,24 +155,19 @@ export class JsonCursor {
     this.skipSpace();
   }
 
-  private members(close: number, visitMember: () => void): void {
-    this.at++;
-    this.skipSpace();
-    while (this.bytes[this.at] !== close) {
-      visitMember();
-      if (this.bytes[this.at] === 0x2c) {
-        this.at++;
-        this.skipSpace();
-      }
-    }
-    this.at++;
-    this.skipSpace();
+  /** From an opening bracket or the end of an item to the next item: true, or behind `close`: false. */
+  private another(close: number): boolean {
+    const inside = this.bytes[this.at] !== close;
+    this.next();
+    if (!inside || this.bytes[this.at] !== close) return inside;
+    this.next();
+    return false;
   }
 
-  private visitValue(visit: () => void): void {
-    const offset = this.at;
-    visit();
-    if (this.at === offset) this.skip();
+  /** Consumes one byte and the space behind it. */
+  private next(): void {
+    this.at++;
+    this.skipSpace();
   }
 
   private skipString(): void {
@@ -178,11 +177,10 @@ export class JsonCursor {
   }
 
   private skipScalar(): void {
-    for (;;) {
-      const byte = this.bytes[this.at];
-      if (byte === undefined || byte === 0x2c || byte === 0x7d || byte === 0x5d || isSpace(byte)) return;
-      this.at++;
-    }
+    let at = this.at;
+    for (let byte = this.bytes[at]; byte !== undefined && byte !== 0x2c && byte !== 0x7d && byte !== 0x5d && !isSpace(byte); )
+      byte = this.bytes[++at];
+    this.at = at;
   }
 
   private skipSpace(): void {

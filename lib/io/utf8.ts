@@ -1,7 +1,9 @@
 /** @file Strict UTF-8 (RFC 3629) on bytes: no overlong forms, no encoded surrogates, nothing above U+10FFFF. */
+import { isUtf8 } from "node:buffer";
 
 /** Offset of the first byte that does not start a valid UTF-8 sequence inside `[start, end)`, or -1 if the range is valid UTF-8. */
 export function firstInvalidUtf8(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  if (isUtf8(bytes.subarray(start, end))) return -1;
   let at = start;
   while (at < end) {
     const lead = bytes[at] as number;

@@ -145,7 +145,7 @@ export interface CausalLmOptions {
   readonly dtype?: FloatDType;
   readonly quantize?: QuantizedDType | undefined;
   readonly tokenizer?: Tokenizer | undefined;
-  readonly generation?: GenerationDefaults;
+  readonly generation?: GenerationDefaults | undefined;
 }
 
 /** Runs `fn` and frees what it made; in valueAndGrad that is left to its end, since checkpointed layers are computed again there. */

@@ -12,7 +12,7 @@ import { type FloatDType, isQuantized, type QuantizedDType, quantizedDTypes } fr
 import { sameShape, shapeText } from "../tensor/shape.js";
 import { loadTokenizer } from "../text/index.js";
 import { type ModelConfig, parseModelConfig } from "./config.js";
-import { CausalLm, type CausalLmOptions } from "./decoder.js";
+import { CausalLm } from "./decoder.js";
 import { parseGenerationConfig } from "./generation-config.js";
 
 export interface LoadProgress {
@@ -54,13 +54,21 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   checkOptions(options);
   const { signal, allowSymlinks, quantize } = options;
   throwIfAborted(signal, join(folder, "config.json"));
-  const config = await readModelConfig(folder);
-  const shared = { ...(signal === undefined ? {} : { signal }), ...(allowSymlinks === undefined ? {} : { allowSymlinks }) };
-  const beside = await readBeside(folder, config, allowSymlinks);
-  const weights = await openWeights(folder, shared);
+  const links = allowSymlinks === undefined ? {} : { allowSymlinks };
+  const generationPath = join(folder, "generation_config.json");
+  const reads = [
+    readModelConfig(folder),
+    unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder, links)),
+    readIfInside(folder, basename(generationPath), configLimit, undefined, links),
+    openWeights(folder, { ...links, ...(signal === undefined ? {} : { signal }) }),
+  ] as const;
+  await Promise.allSettled(reads);
   let model: CausalLm | undefined;
   try {
-    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights), quantize, ...beside });
+    // All have ended: the first error in this order is thrown.
+    const [config, tokenizer, generationBytes, weights] = await Promise.all(reads);
+    const generation = generationBytes && parseGenerationConfig(generationBytes, generationPath, config.vocabSize);
+    model = new CausalLm(config, { dtype: options.dtype ?? storedDType(weights), quantize, tokenizer, generation });
     const places = placesOf(weights, model, folder);
     await fill(places, options);
     return model;
@@ -68,7 +76,10 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
     model?.dispose();
     throw error;
   } finally {
-    await weights.close();
+    await reads[3].then(
+      (weights) => weights.close(),
+      () => undefined,
+    );
   }
 }
 
@@ -76,14 +87,6 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
 export async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, "config.json");
   return parseModelConfig(await inFolderOf("model", folder, () => readSmallFile(path, configLimit)), path);
-}
-
-/** The files that only text needs, where they exist. */
-async function readBeside(folder: string, config: ModelConfig, allowSymlinks = false): Promise<CausalLmOptions> {
-  const tokenizer = await unlessAbsent("TOKENIZER_MISSING", () => loadTokenizer(folder, { allowSymlinks }));
-  const path = join(folder, "generation_config.json");
-  const generation = await readIfInside(folder, basename(path), configLimit, undefined, { allowSymlinks });
-  return { tokenizer, ...(generation === undefined ? {} : { generation: parseGenerationConfig(generation, path, config.vocabSize) }) };
 }
 
 /** What `read` gives, or undefined where it throws the code `absent`. */

@@ -42,26 +42,24 @@ export async function loadTokenizer(source: string | TokenizerFiles, { allowSyml
     const { bytes, code } = limits[name];
     return typeof source === "string" ? readIfInside(folder, name, bytes, code, { allowSymlinks }) : given(name, source[name]);
   };
-  const main = await read("tokenizer.json");
-  if (main === undefined) {
-    const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
-    throw fileError("TOKENIZER_MISSING", join(folder, "tokenizer.json"), `the file does not exist. ${hint}`, { hint });
-  }
   const file = async (name: TokenizerFileName): Promise<{ path: string; bytes: Uint8Array } | undefined> => {
     const bytes = await read(name);
     return bytes && { path: join(folder, name), bytes };
   };
+  const reads = [read("tokenizer.json"), file("tokenizer_config.json"), file("special_tokens_map.json"), file(templateFile)] as const;
+  await Promise.allSettled(reads);
+  const main = await reads[0];
+  if (main === undefined) {
+    const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";
+    throw fileError("TOKENIZER_MISSING", join(folder, "tokenizer.json"), `the file does not exist. ${hint}`, { hint });
+  }
   const path = join(folder, "tokenizer.json");
   const type = foreignType(main);
   if (type !== undefined && type.detected !== "json")
     throw fileError("WRONG_FILE_TYPE", path, `this is ${type.what}. ${type.remedy}`, { detected: type.detected, hint: type.remedy });
   const json = readTokenizerJson(withoutByteOrderMark(main), path);
-  const files = {
-    config: await file("tokenizer_config.json"),
-    specialTokensMap: await file("special_tokens_map.json"),
-    chatTemplate: await file(templateFile),
-  };
-  return new Tokenizer(json, new TokenizerConfig(files, json));
+  const [, config, specialTokensMap, chatTemplate] = await Promise.all(reads);
+  return new Tokenizer(json, new TokenizerConfig({ config, specialTokensMap, chatTemplate }, json));
 }
 
 function given(name: TokenizerFileName, contents: Uint8Array | string | undefined): Uint8Array | undefined {
