@@ -185,10 +185,26 @@ const simd = [
   {
     name: "blocks of K overwrite each other",
     file: "native/kernels/simd/gemm.inl",
-    find: "call.accumulate = p.accumulate || k_block > 0;",
+    find: "call.accumulate = p.accumulate || panel.k_block > 0;",
     replace: "call.accumulate = p.accumulate;",
     tests: op("linear f32"),
     backend: "avx2",
+  },
+  {
+    name: "rows of B in place begin anew in each block of K",
+    file: "native/kernels/simd/gemm.inl",
+    find: "(done - segment_begin) * s.b.ld + column",
+    replace: "(done - k0) * s.b.ld + column",
+    tests: op("linear f32|lora"),
+    backend: "avx512_emulated",
+  },
+  {
+    name: "rows of A in place begin anew in each block of K",
+    file: "native/kernels/simd/gemm.inl",
+    find: "k0 * (a.k_contiguous ? 1 : a.ld)",
+    replace: "(a.k_contiguous ? k0 : 0)",
+    tests: op("matmul"),
+    backend: "avx512_emulated",
   },
   {
     name: "bias added once for each block of K",

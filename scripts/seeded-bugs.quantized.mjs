@@ -71,6 +71,14 @@ export const quantized = [
     backend: "avx2",
   },
   {
+    name: "nf4 avx2: bytes of two numbers mixed",
+    file: "native/kernels/avx2/vec.h",
+    find: "_mm256_unpackhi_epi8(bytes[2], bytes[3])",
+    replace: "_mm256_unpackhi_epi8(bytes[2], bytes[2])",
+    tests: kernels,
+    backend: "avx2",
+  },
+  {
     name: "nf4 avx512: the sum of a dot in the order of its codes",
     file: rows,
     find: "return from_nf4_dot(sum);",

@@ -22,6 +22,21 @@ inline constexpr float kNf4Values[16] = {-1.0f,         -0.6961928f, -0.52507305
                                          -0.091050036f, 0.0f,        0.0795803f,   0.1609302f,  0.2461123f,   0.33791524f,
                                          0.44070983f,   0.562617f,   0.72295684f,  1.0f};
 
+/// of[i]: byte i, the lowest first, of each of the sixteen numbers.
+struct Nf4Bytes {
+  alignas(16) uint8_t of[4][16];
+};
+
+constexpr Nf4Bytes nf4_bytes() {
+  Nf4Bytes bytes{};
+  for (int code = 0; code < 16; ++code) {
+    const uint32_t bits = __builtin_bit_cast(uint32_t, kNf4Values[code]);
+    for (int i = 0; i < 4; ++i) bytes.of[i][code] = static_cast<uint8_t>(bits >> (8 * i));
+  }
+  return bytes;
+}
+inline constexpr Nf4Bytes kNf4Bytes = nf4_bytes();
+
 /// The signed dynamic map of eight bits (Dettmers, arXiv:1511.04561): seven decades, each with twice as many numbers as the one below.
 inline constexpr float kDynamicMap[256] = {
     -0.99296874f,   -0.9789063f,    -0.96484375f,    -0.9507812f,     -0.93671876f,    -0.92265624f,    -0.9085938f,     -0.89453125f,

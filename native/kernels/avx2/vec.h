@@ -65,12 +65,31 @@ LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   return {_mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)))};
 }
 
-/// What a dot reads of a block: its numbers times its scale, in whatever order is cheap; to_nf4_dot brings the other factor into that
-/// order, from_nf4_dot the sum out of it.
+/// A dot takes kNf4Vecs vectors of a block at once, each in an order of its own that is cheap: `load_nf4_dot` gives numbers times their
+/// scale, `to_nf4_dot` brings a vector of the other factor into that order, `from_nf4_dot` the sum out of it.
+constexpr int kNf4Vecs = 4;
 LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
-LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) { return {_mm256_mul_ps(load_nf4(codes).v, scale.v)}; }
-LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
-LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
+
+/// A table of sixteen bytes is one shuffle, so each of the four bytes of a number has one. The even elements stand in the lower half:
+/// the order is 0, 2, 4, 6, 1, 3, 5, 7.
+LOWRANK_INLINE void load_nf4_dot(const uint8_t* codes, Vec scale, Vec (&numbers)[kNf4Vecs]) {
+  const __m256i pairs = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  const __m256i shifts = _mm256_setr_epi32(4, 4, 4, 4, 0, 0, 0, 0);
+  const __m256i code = _mm256_and_si256(_mm256_srlv_epi32(pairs, shifts), _mm256_set1_epi8(15));
+  __m256i bytes[4];
+  LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i) {
+    const __m128i table = _mm_load_si128(reinterpret_cast<const __m128i*>(kNf4Bytes.of[i]));
+    bytes[i] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), code);
+  }
+  const __m256i low01 = _mm256_unpacklo_epi8(bytes[0], bytes[1]), high01 = _mm256_unpackhi_epi8(bytes[0], bytes[1]);
+  const __m256i low23 = _mm256_unpacklo_epi8(bytes[2], bytes[3]), high23 = _mm256_unpackhi_epi8(bytes[2], bytes[3]);
+  numbers[0] = {_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low01, low23)), scale.v)};
+  numbers[1] = {_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low01, low23)), scale.v)};
+  numbers[2] = {_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(high01, high23)), scale.v)};
+  numbers[3] = {_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(high01, high23)), scale.v)};
+}
+LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return {_mm256_permutevar8x32_ps(x.v, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7))}; }
+LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return {_mm256_permutevar8x32_ps(x.v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))}; }
 
 template <class Half>
 LOWRANK_INLINE Vec load(const Half* p) {
@@ -197,5 +216,6 @@ constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
+constexpr int64_t kRowsInPlace = 24;       // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::avx2

@@ -59,13 +59,14 @@ LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   return {_mm512_permutexvar_ps(_mm512_srlv_epi32(halves, shifts), _mm512_loadu_ps(kNf4Values))};
 }
 
+constexpr int kNf4Vecs = 1;
 LOWRANK_INLINE Vec nf4_table(float scale) { return {_mm512_mul_ps(_mm512_loadu_ps(kNf4Values), _mm512_set1_ps(scale))}; }
 /// The order is 0, 8, 1, 9, ..., 7, 15: these codes are 32 bits apart, so that one shift of 64 bits brings both into place.
-LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec table) {
+LOWRANK_INLINE void load_nf4_dot(const uint8_t* codes, Vec table, Vec (&numbers)[kNf4Vecs]) {
   int64_t all;
   std::memcpy(&all, codes, sizeof all);
   const __m512i shifted = _mm512_srlv_epi64(_mm512_set1_epi64(all), _mm512_setr_epi64(4, 0, 12, 8, 20, 16, 28, 24));
-  return {_mm512_permutexvar_ps(shifted, table.v)};
+  numbers[0] = {_mm512_permutexvar_ps(shifted, table.v)};
 }
 LOWRANK_INLINE Vec to_nf4_dot(Vec x) {
   return {_mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), x.v)};
@@ -202,5 +203,6 @@ constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 384;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
+constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::avx512

@@ -27,9 +27,11 @@ LOWRANK_INLINE Vec load(const T* p) {
   return {avx2::load(p), avx2::load(p + kHalf)};
 }
 LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) { return {avx2::load_nf4(codes), avx2::load_nf4(codes + kHalf / 2)}; }
+constexpr int kNf4Vecs = 1;
 LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
-LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) {
-  return {avx2::load_nf4_dot(codes, scale.a), avx2::load_nf4_dot(codes + kHalf / 2, scale.b)};
+LOWRANK_INLINE void load_nf4_dot(const uint8_t* codes, Vec scale, Vec (&numbers)[kNf4Vecs]) {
+  const Vec plain = load_nf4(codes);
+  numbers[0] = {avx2::mul(plain.a, scale.a), avx2::mul(plain.b, scale.b)};
 }
 LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
 LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
@@ -132,5 +134,6 @@ constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 384;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
+constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::avx512_emulated

@@ -55,13 +55,21 @@ LOWRANK_INLINE Vec load(const int8_t* p) {
   return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))};
 }
 
+/// The sixteen numbers are one table of 64 bytes; code c names its bytes 4 c to 4 c + 3.
 LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
-  const float lanes[kWidth] = {kNf4Values[codes[0] >> 4], kNf4Values[codes[0] & 15], kNf4Values[codes[1] >> 4], kNf4Values[codes[1] & 15]};
-  return load(lanes);
+  uint16_t pairs;
+  std::memcpy(&pairs, codes, sizeof pairs);
+  const int32_t shifts[kWidth] = {-4, 0, -12, -8};
+  const uint32x4_t code = vandq_u32(vshlq_u32(vdupq_n_u32(pairs), vld1q_s32(shifts)), vdupq_n_u32(15));
+  const uint8x16_t index = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404));
+  return {vreinterpretq_f32_u8(vqtbl4q_u8(vld1q_u8_x4(reinterpret_cast<const uint8_t*>(kNf4Values)), index))};
 }
 
+constexpr int kNf4Vecs = 1;
 LOWRANK_INLINE Vec nf4_table(float scale) { return broadcast(scale); }
-LOWRANK_INLINE Vec load_nf4_dot(const uint8_t* codes, Vec scale) { return {vmulq_f32(load_nf4(codes).v, scale.v)}; }
+LOWRANK_INLINE void load_nf4_dot(const uint8_t* codes, Vec scale, Vec (&numbers)[kNf4Vecs]) {
+  numbers[0] = {vmulq_f32(load_nf4(codes).v, scale.v)};
+}
 LOWRANK_INLINE Vec to_nf4_dot(Vec x) { return x; }
 LOWRANK_INLINE Vec from_nf4_dot(Vec x) { return x; }
 
@@ -173,5 +181,6 @@ constexpr int kTileRows = 12, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
+constexpr int64_t kRowsInPlace = 24;       // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::neon

@@ -70,9 +70,9 @@ struct Panels {
 void multiply_panels(float* c, int64_t ldc, const LeftFactor& a, const Panels& b, int64_t rows, int64_t columns, int64_t k,
                      bool accumulate) {
   TileCall call{};
-  call.k = k, call.lda = a.ld, call.ldc = ldc, call.accumulate = accumulate;
+  call.lda = a.ld, call.ldc = ldc, call.accumulate = accumulate;
   for (int64_t j = 0; j < columns; j += kTileCols) {
-    call.b = b.data + j / kTileCols * b.stride;
+    call.b[0] = {b.data + j / kTileCols * b.stride, kTileCols, k};
     call.cols = lesser(kTileCols, columns - j);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       call.a = a.data + i * (a.turned ? 1 : a.ld), call.c = c + i * ldc + j;

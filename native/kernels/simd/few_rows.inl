@@ -1,7 +1,7 @@
 // Products with one to three rows (decoding): every weight is used once or twice, so the weights are read in place, once, in order.
 
 constexpr int64_t kFewRows = 3;
-constexpr int64_t kDotColumns = 4, kDotTask = 64;  // columns computed side by side; columns of one task
+constexpr int64_t kDotColumns = 8, kDotTask = 64;  // columns computed side by side, at most; columns of one task
 constexpr int64_t kAxpyTask = 512;                 // columns of one task
 
 bool is_few_dots(const Product& p) {
@@ -25,14 +25,23 @@ void add_dots(const float* a, int64_t lda, const Source& b, int64_t first, int64
   }
   int64_t i = 0;
   decltype(part_at(row[0], 0)) part[Columns];
+  constexpr int kAtOnce = Source::kVecs;
   for (; i + kPart <= k; i += kPart) {
-    for (int c = 0; c < Columns; ++c) part[c] = part_at(row[c], i);
-    for (int64_t j = 0; j < kPart; j += kWidth) {
-      Vec x[Rows];
-      LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = ordered(part[0], load(a + r * lda + i + j));
-      LOWRANK_UNROLL(4) for (int c = 0; c < Columns; ++c) {
-        const Vec w = load_at(part[c], j);
-        LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
+    for (int c = 0; c < Columns; ++c) {
+      part[c] = part_at(row[c], i);
+      ask_at(b.row(first + Columns + c), i);
+    }
+    for (int64_t j = 0; j < kPart; j += kAtOnce * kWidth) {
+      Vec x[Rows][kAtOnce];
+      LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) {
+        LOWRANK_UNROLL(4) for (int v = 0; v < kAtOnce; ++v) x[r][v] = ordered(part[0], load(a + r * lda + i + j + v * kWidth));
+      }
+      LOWRANK_UNROLL(8) for (int c = 0; c < Columns; ++c) {
+        Vec w[kAtOnce];
+        load_vecs(part[c], j, w);
+        LOWRANK_UNROLL(4) for (int v = 0; v < kAtOnce; ++v) {
+          LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r][v], w[v], sum[r][c]);
+        }
       }
     }
   }
@@ -42,7 +51,7 @@ void add_dots(const float* a, int64_t lda, const Source& b, int64_t first, int64
   for (; i + kWidth <= k; i += kWidth) {
     Vec x[Rows];
     LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) x[r] = load(a + r * lda + i);
-    LOWRANK_UNROLL(4) for (int c = 0; c < Columns; ++c) {
+    LOWRANK_UNROLL(8) for (int c = 0; c < Columns; ++c) {
       const Vec w = load_at(row[c], i);
       LOWRANK_UNROLL(4) for (int r = 0; r < Rows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
     }
@@ -66,8 +75,10 @@ struct AddDots {
 
   template <class Source>
   void operator()(const Source& b) const {
-    if (columns == kDotColumns) return add_dots<Rows, kDotColumns>(a, lda, b, 0, k, out);
-    for (int64_t c = 0; c < columns; ++c) add_dots<Rows, 1>(a, lda, b, c, k, out);
+    constexpr int kSideBySide = Rows == 1 ? Source::kColumns : 4;
+    int64_t c = 0;
+    for (; c + kSideBySide <= columns; c += kSideBySide) add_dots<Rows, kSideBySide>(a, lda, b, c, k, out);
+    for (; c < columns; ++c) add_dots<Rows, 1>(a, lda, b, c, k, out);
   }
 };
 

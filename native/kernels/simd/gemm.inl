@@ -35,10 +35,10 @@ struct Plan {
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
-/// A few columns only: each row of A is read once or twice, so packing it costs more than it saves.
+/// A few columns only: each element of A is read once or twice, so packing it costs more than it saves.
 bool reads_a_in_place(const Product& p) {
   const Factor& a = p.segments[0].a;
-  return p.n <= 2 * kTileCols && p.segments[1].k == 0 && a.k_contiguous && !a.dropout && a.dtype == DType::f32;
+  return p.n <= 2 * kTileCols && p.segments[1].k == 0 && !a.dropout && a.dtype == DType::f32;
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
@@ -160,32 +160,71 @@ Window packed_next(const Block& block, const Strip& strip, int64_t k_block, int6
   return {block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0, k_end - k0};
 }
 
-/// Multiplies rows [begin, end) with one packed panel; `next` is asked for meanwhile unless it is null.
-void multiply_panel(const Block& block, const Strip& strip, int64_t k_block, int64_t panel, int64_t begin, int64_t end,
-                    const Window* next) {
+/// Where the rows of a panel of B are, for one block of K.
+struct Panel {
+  int64_t k_block, index;
+  bool in_place;
+  PanelRows rows[2];
+};
+
+/// Looks for the rows where they lie. False where packing them saves more than it costs, or the micro-kernel cannot read them so.
+bool find_in_place(const Block& block, const Strip& strip, Panel& panel) {
+  const Product& p = *block.p;
+  const int64_t column = panel.index * kTileCols, k0 = block.plan->k_begin(panel.k_block), k_end = block.plan->k_begin(panel.k_block + 1);
+  if (p.m > kRowsInPlace || lesser(kTileCols, p.n - column) % kWidth != 0) return false;
+  int64_t segment_begin = 0, done = k0;
+  for (int i = 0; i < 2; ++i) {
+    const Segment& s = p.segments[i];
+    const int64_t to = lesser(k_end, segment_begin + s.k);
+    if (done < to) {
+      if (s.b.dtype != DType::f32 || s.b.k_contiguous || s.b.dropout) return false;
+      const float* b = reinterpret_cast<const float*>(s.b.data) + (block.batch0 + strip.matrix) * s.b.batch_stride;
+      panel.rows[i] = {b + (done - segment_begin) * s.b.ld + column, s.b.ld, 0};
+      done = to;
+    }
+    panel.rows[i].k_end = done - k0;
+    segment_begin += s.k;
+  }
+  return true;
+}
+
+Panel panel_at(const Block& block, const Strip& strip, int64_t k_block, int64_t index) {
+  Panel panel{k_block, index, false, {}};
+  panel.in_place = find_in_place(block, strip, panel);
+  if (panel.in_place) return panel;
+  const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
+  panel.rows[0] = {strip.panels + (index - strip.first) * kTileCols * k, kTileCols, k};
+  panel.rows[1] = {nullptr, kTileCols, k};
+  return panel;
+}
+
+/// Multiplies rows [begin, end) with one panel; `next` is asked for meanwhile unless it is null.
+void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, int64_t begin, int64_t end, const Window* next) {
   const Product& p = *block.p;
   const Factor& a = p.segments[0].a;
   const bool in_place = block.plan->a_in_place;
-  const int64_t k0 = block.plan->k_begin(k_block), batch = block.batch0 + strip.matrix, column = panel * kTileCols;
-  const float* rows_in_place = reinterpret_cast<const float*>(a.data) + batch * a.batch_stride + block.row0 * a.ld + k0;
-  const float* packed_rows = block.packed_a(strip.matrix, k_block);
+  const int64_t k0 = block.plan->k_begin(panel.k_block), batch = block.batch0 + strip.matrix, column = panel.index * kTileCols;
+  const int64_t step = !in_place ? panel.rows[1].k_end : a.k_contiguous ? a.ld : 1;
+  const float* rows = block.packed_a(strip.matrix, panel.k_block);
+  if (in_place)
+    rows = reinterpret_cast<const float*>(a.data) + batch * a.batch_stride + block.row0 * step + k0 * (a.k_contiguous ? 1 : a.ld);
   TileCall call;
-  call.k = block.plan->k_begin(k_block + 1) - k0, call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc;
-  call.b = strip.panels + (panel - strip.first) * kTileCols * call.k;
-  call.cols = lesser(kTileCols, p.n - column), call.bias = p.bias ? p.bias + column : nullptr;
-  call.accumulate = p.accumulate || k_block > 0;
-  const int64_t vectors = divide_up(call.cols, kWidth);
+  call.b[0] = panel.rows[0], call.b[1] = panel.rows[1];
+  call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column),
+  call.bias = p.bias ? p.bias + column : nullptr;
+  call.accumulate = p.accumulate || panel.k_block > 0;
+  const int64_t vectors = divide_up(call.cols, kWidth), turned = in_place && a.k_contiguous ? 0 : 1;
   for (int64_t i = begin; i < end; i += kTileRows) {
-    call.a = in_place ? rows_in_place + i * a.ld : packed_rows + i * call.k;
+    call.a = rows + i * step;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
-    if (next) call.ask = ask_for(p.segments[0].b, *next, (i - begin) / kTileRows);
-    kTiles.of[in_place ? 0 : 1][lesser(kTileRows, end - i) - 1][vectors - 1](call);
+    if (next) call.ask = ask_for(p.segments[0].b, *next, (i - begin) / kTileRows, divide_up(end - begin, kTileRows));
+    kTiles.of[turned][lesser(kTileRows, end - i) - 1][vectors - 1](call);
   }
 }
 
 int64_t multiply_tasks(const Block& block) { return block.group * block.down * block.across; }
 
-/// Packs each panel of a strip just before its first rows need it.
+/// Packs each panel of a strip that is not read in place just before its first rows need it.
 void multiply_task(const Block& block, int64_t task) {
   const int64_t across = task % block.across, down = task / block.across % block.down;
   Strip strip;
@@ -194,19 +233,21 @@ void multiply_task(const Block& block, int64_t task) {
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
   strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
-    const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
     for (int64_t row = strip.row_begin; row < strip.row_end; row += kGroupRows) {
       const int64_t row_end = lesser(strip.row_end, row + kGroupRows);
-      for (int64_t panel = strip.first; panel < strip.end; ++panel) {
+      for (int64_t index = strip.first; index < strip.end; ++index) {
+        const Panel panel = panel_at(block, strip, k_block, index);
         if (row > strip.row_begin) {
-          multiply_panel(block, strip, k_block, panel, row, row_end, nullptr);
+          multiply_panel(block, strip, panel, row, row_end, nullptr);
           continue;
         }
-        const int64_t column = panel * kTileCols;
-        pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
-                               strip.panels + (panel - strip.first) * kTileCols * k);
-        const Window next = packed_next(block, strip, k_block, panel);
-        multiply_panel(block, strip, k_block, panel, row, row_end, &next);
+        const int64_t column = index * kTileCols;
+        if (!panel.in_place) {
+          pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
+                                 strip.panels + (index - strip.first) * kTileCols * panel.rows[1].k_end);
+        }
+        const Window next = packed_next(block, strip, k_block, index);
+        multiply_panel(block, strip, panel, row, row_end, &next);
       }
     }
   }

@@ -2,17 +2,23 @@
 
 constexpr int64_t kTileCols = kTileVecs * kWidth;
 
-/// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on.
+/// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on; where `k & mask`
+/// is 0.
 struct Ask {
   const std::byte* at = nullptr;
-  int64_t other = 0, step = 0, count = 0;
+  int64_t other = 0, step = 0, count = 0, mask = 3;
+};
+
+/// Where rows of B up to `k_end` lie: element (k, column) at at[(k - k of the first of them) * ld + column]; packed, ld is kTileCols.
+struct PanelRows {
+  const float* at = nullptr;
+  int64_t ld = kTileCols, k_end = 0;
 };
 
 struct TileCall {
-  int64_t k;
   const float* a;  // element (row, k) at a[row * lda + k]; turned: at a[k * lda + row], as in packed panels, where lda is kTileRows
   int64_t lda;
-  const float* b;  // packed: element (k, column) at b[k * kTileCols + column]
+  PanelRows b[2];  // one after the other
   float* c;
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
@@ -23,32 +29,36 @@ struct TileCall {
 /// C[Rows, cols] (+)= A B, where Rows <= kTileRows and cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
 template <int Rows, int Vecs, bool Turned>
 LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
-  const float *a = t.a, *b = t.b;
+  const float* a = t.a;
   const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
   Vec sum[Rows][Vecs];
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
   const float* c_row = t.c;
   const std::byte *ask = t.ask.at, *ask_end = ask + t.ask.count * t.ask.step;
-  LOWRANK_UNROLL(4) for (int64_t k = 0; k < t.k; ++k) {
-    // Rows of C, then what is packed next, are asked for little by little: all at once would fill the queue of misses, and A and B would
-    // wait.
-    if (k % 4 == 0 && k < 4 * Rows) {
-      prefetch(c_row);
-      prefetch(c_row + lesser(t.cols, Vecs * kWidth) - 1);
-      c_row += t.ldc;
-    } else if (k % 4 == 0 && ask != ask_end) {
-      prefetch_far(ask);
-      prefetch_far(ask + t.ask.other);
-      ask += t.ask.step;
+  int64_t k = 0;
+  for (const PanelRows& rows : t.b) {
+    const float* b = rows.at;
+    LOWRANK_UNROLL(4) for (; k < rows.k_end; ++k) {
+      // Rows of C, then what is packed next, are asked for little by little: all at once would fill the queue of misses, and A and B would
+      // wait.
+      if (k % 4 == 0 && k < 4 * Rows) {
+        prefetch(c_row);
+        prefetch(c_row + lesser(t.cols, Vecs * kWidth) - 1);
+        c_row += t.ldc;
+      } else if ((k & t.ask.mask) == 0 && ask != ask_end) {
+        prefetch_far(ask);
+        prefetch_far(ask + t.ask.other);
+        ask += t.ask.step;
+      }
+      Vec column[Vecs];
+      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
+      LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+        const Vec row = broadcast(a[r * row_step]);
+        LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+      }
+      a += k_step;
+      b += rows.ld;
     }
-    Vec column[Vecs];
-    LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
-    LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
-      const Vec row = broadcast(a[r * row_step]);
-      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
-    }
-    a += k_step;
-    b += kTileCols;
   }
   LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) {
     const int64_t n = t.cols - v * kWidth;

@@ -140,15 +140,17 @@ void pack_window(const Factor& f, const Window& w, float* panels, int64_t panel_
   with_rows(f, w.batch, row, column, PackWindow<Width>{w, f.k_contiguous, panels, panel_stride});
 }
 
-/// What tile `tile` of a panel asks for, so that the window `next` is near when it is packed. Quantised weights are few bytes: nothing.
-Ask ask_for(const Factor& f, const Window& next, int64_t tile) {
+/// What tile `tile` of `tiles` asks for, so that the window `next` is near when it is packed or read. Quantised weights are few bytes:
+/// nothing.
+Ask ask_for(const Factor& f, const Window& next, int64_t tile, int64_t tiles) {
   const int64_t size = f.dtype == DType::f32 ? 4 : f.dtype == DType::bf16 || f.dtype == DType::f16 ? 2 : 0;
   if (size == 0 || next.outer <= 0 || next.k <= 0) return {};
-  constexpr int64_t kLine = 64, kRows = 32;  // bytes; rows of one tile where they lie along the panel
-  const int64_t row = tile * (f.k_contiguous ? 2 : kRows), rows = f.k_contiguous ? next.outer : next.k;
+  constexpr int64_t kLine = 64;                                 // bytes
+  const int64_t along = greater(32, divide_up(next.k, tiles));  // rows of one tile where they lie along the panel
+  const int64_t row = tile * (f.k_contiguous ? 2 : along), rows = f.k_contiguous ? next.outer : next.k;
   if (row >= rows) return {};
   const int64_t r = row + (f.k_contiguous ? next.outer0 : next.k0), column = f.k_contiguous ? next.k0 : next.outer0;
   const std::byte* at = f.data + (next.batch * f.batch_stride + r * f.ld + column) * size;
   if (f.k_contiguous) return {at, row + 1 < rows ? f.ld * size : 0, kLine, divide_up(next.k * size, kLine)};
-  return {at, (next.outer - 1) * size, f.ld * size, lesser(kRows, rows - row)};
+  return {at, (next.outer - 1) * size, f.ld * size, lesser(along, rows - row), along > 64 ? 0 : along > 32 ? 1 : 3};
 }

@@ -1,13 +1,15 @@
 // How rows of a factor are read, whatever its type: `row(r)` of a source is a row, load_at(row, i) its kWidth elements from i on as floats,
 // load_first_at(row, i, n) the first n of them. i is a multiple of kWidth. A dot reads part_at(row, i), where element i of the factor's row
-// is a multiple of kPart: elements with one scale, which is made once. load_at(part, i) gives them in an order of their own, into which
-// ordered(part, x) brings the other factor; restored(part, sum) brings the sum out of it.
+// is a multiple of kPart: elements with one scale, which is made once. load_vecs(part, i, w) gives some of them in an order of their own,
+// into which ordered(part, x) brings the other factor; restored(part, sum) brings the sum out of it. Of a source a dot makes kVecs vectors
+// at once and, with one row of the other factor, goes along kColumns rows side by side.
 
 constexpr int64_t kPart = kNf4Block;
 
 /// f32, bf16 and f16.
 template <class T>
 struct PlainRows {
+  static constexpr int kVecs = 1, kColumns = 8;
   const T* first;
   int64_t ld;
 
@@ -29,6 +31,15 @@ LOWRANK_INLINE const T* part_at(const T* row, int64_t i) {
 }
 
 template <class Part>
+LOWRANK_INLINE void load_vecs(const Part& part, int64_t i, Vec (&w)[1]) {
+  w[0] = load_at(part, i);
+}
+
+/// Asks for what a row has at i. Plain rows are found by the processor itself.
+template <class Row>
+LOWRANK_INLINE void ask_at(const Row&, int64_t) {}
+
+template <class Part>
 LOWRANK_INLINE Vec ordered(const Part&, Vec x) {
   return x;
 }
@@ -43,6 +54,7 @@ struct Int8Row {
 };
 
 struct Int8Rows {
+  static constexpr int kVecs = 1, kColumns = 4;
   Int8Weight weight;
   int64_t cols, first, column;
 
@@ -54,6 +66,7 @@ struct Int8Part {
   Vec scale;
 };
 
+LOWRANK_INLINE void ask_at(const Int8Row& row, int64_t i) { prefetch(row.codes + i); }
 LOWRANK_INLINE Int8Part part_at(const Int8Row& row, int64_t i) { return {row.codes + i, broadcast(*row.scale)}; }
 LOWRANK_INLINE Vec load_at(const Int8Part& part, int64_t i) { return mul(load(part.codes + i), part.scale); }
 LOWRANK_INLINE Vec load_at(const Int8Row& row, int64_t i) { return load_at(part_at(row, i), 0); }
@@ -68,6 +81,7 @@ struct Nf4Row {
 
 /// Rows have a multiple of 64 elements, and `column` is one of kWidth: no vector reaches over the end of a block or of a row.
 struct Nf4Rows {
+  static constexpr int kVecs = kNf4Vecs, kColumns = 4;
   Nf4Weight weight;
   int64_t cols, first, column;
 
@@ -84,8 +98,9 @@ LOWRANK_INLINE const uint8_t* nf4_codes(const Nf4Row& row, int64_t i) {
 }
 LOWRANK_INLINE float nf4_scale(const Nf4Row& row, int64_t i) { return row.weight.scale(static_cast<uint64_t>(row.first + i) / kNf4Block); }
 
+LOWRANK_INLINE void ask_at(const Nf4Row& row, int64_t i) { prefetch(nf4_codes(row, i)); }
 LOWRANK_INLINE Nf4Part part_at(const Nf4Row& row, int64_t i) { return {nf4_codes(row, i), nf4_table(nf4_scale(row, i))}; }
-LOWRANK_INLINE Vec load_at(const Nf4Part& part, int64_t i) { return load_nf4_dot(part.codes + i / 2, part.table); }
+LOWRANK_INLINE void load_vecs(const Nf4Part& part, int64_t i, Vec (&w)[kNf4Vecs]) { load_nf4_dot(part.codes + i / 2, part.table, w); }
 LOWRANK_INLINE Vec ordered(const Nf4Part&, Vec x) { return to_nf4_dot(x); }
 LOWRANK_INLINE Vec restored(const Nf4Part&, Vec sum) { return from_nf4_dot(sum); }
 
