@@ -300,6 +300,7 @@ class JsonChecker {
     this.at = at + 1;
   }
 
+  /** Bytes of the escape that begins at `at`. */
   private escapeLength(at: number): number {
     const letter = at + 1 < this.end ? (this.bytes[at + 1] as number) : -1;
     const { surrogate, syntax } = this.rules.codes;

@@ -30,6 +30,11 @@ export type JsonNode =
 /** A plain value: objects have no prototype; integers beyond 2^53 stay exact as `bigint`. */
 export type JsonValue = null | boolean | number | bigint | string | JsonValue[] | { [key: string]: JsonValue };
 
+/** Whether a number, or a word like true, ends before this byte. */
+function endsScalar(byte: number | undefined): boolean {
+  return byte === undefined || byte === 0x2c || byte === 0x7d || byte === 0x5d || isSpace(byte);
+}
+
 /**
  * Walks JSON text that {@link checkJson} accepted. The cursor stands before a value; `object`, `array`, `text`, `number`, `boolean`
  * and `skip` consume it. Calling the method of another kind than {@link kind} says is a mistake of the caller and throws TypeError.
@@ -178,8 +183,7 @@ export class JsonCursor {
 
   private skipScalar(): void {
     let at = this.at;
-    for (let byte = this.bytes[at]; byte !== undefined && byte !== 0x2c && byte !== 0x7d && byte !== 0x5d && !isSpace(byte); )
-      byte = this.bytes[++at];
+    while (!endsScalar(this.bytes[at])) at++;
     this.at = at;
   }
 

@@ -47,7 +47,7 @@ export async function loadTokenizer(source: string | TokenizerFiles, { allowSyml
     return bytes && { path: join(folder, name), bytes };
   };
   const reads = [read("tokenizer.json"), file("tokenizer_config.json"), file("special_tokens_map.json"), file(templateFile)] as const;
-  await Promise.allSettled(reads);
+  await Promise.allSettled(reads); // at once; the first error in this order is thrown
   const main = await reads[0];
   if (main === undefined) {
     const hint = "Name a folder with the files of a model; a tokenizer.model alone is not enough.";

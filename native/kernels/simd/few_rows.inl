@@ -78,6 +78,7 @@ struct AddDots {
     constexpr int kSideBySide = Rows == 1 ? Source::kColumns : 4;
     int64_t c = 0;
     for (; c + kSideBySide <= columns; c += kSideBySide) add_dots<Rows, kSideBySide>(a, lda, b, c, k, out);
+    for (; c + 4 <= columns; c += 4) add_dots<Rows, 4>(a, lda, b, c, k, out);
     for (; c < columns; ++c) add_dots<Rows, 1>(a, lda, b, c, k, out);
   }
 };

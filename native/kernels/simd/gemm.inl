@@ -146,7 +146,7 @@ struct Strip {
   float* panels;
 };
 
-/// What is packed after (k_block, panel): the next panel of the strip, or of its next block of K, or of the next strip.
+/// What is packed or read in place after (k_block, panel): the next panel of the strip, or of its next block of K, or of the next strip.
 Window packed_next(const Block& block, const Strip& strip, int64_t k_block, int64_t panel) {
   if (++panel == strip.end) {
     if (++k_block == block.k_end) {
@@ -159,6 +159,8 @@ Window packed_next(const Block& block, const Strip& strip, int64_t k_block, int6
   const int64_t column = panel * kTileCols;
   return {block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0, k_end - k0};
 }
+
+float* packed_panel(const Strip& strip, int64_t index, int64_t k) { return strip.panels + (index - strip.first) * kTileCols * k; }
 
 /// Where the rows of a panel of B are, for one block of K.
 struct Panel {
@@ -193,7 +195,7 @@ Panel panel_at(const Block& block, const Strip& strip, int64_t k_block, int64_t 
   panel.in_place = find_in_place(block, strip, panel);
   if (panel.in_place) return panel;
   const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
-  panel.rows[0] = {strip.panels + (index - strip.first) * kTileCols * k, kTileCols, k};
+  panel.rows[0] = {packed_panel(strip, index, k), kTileCols, k};
   panel.rows[1] = {nullptr, kTileCols, k};
   return panel;
 }
@@ -210,7 +212,7 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
     rows = reinterpret_cast<const float*>(a.data) + batch * a.batch_stride + block.row0 * step + k0 * (a.k_contiguous ? 1 : a.ld);
   TileCall call;
   call.b[0] = panel.rows[0], call.b[1] = panel.rows[1];
-  call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column),
+  call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column);
   call.bias = p.bias ? p.bias + column : nullptr;
   call.accumulate = p.accumulate || panel.k_block > 0;
   const int64_t vectors = divide_up(call.cols, kWidth), turned = in_place && a.k_contiguous ? 0 : 1;
@@ -244,7 +246,7 @@ void multiply_task(const Block& block, int64_t task) {
         const int64_t column = index * kTileCols;
         if (!panel.in_place) {
           pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
-                                 strip.panels + (index - strip.first) * kTileCols * panel.rows[1].k_end);
+                                 packed_panel(strip, index, panel.rows[1].k_end));
         }
         const Window next = packed_next(block, strip, k_block, index);
         multiply_panel(block, strip, panel, row, row_end, &next);

@@ -152,5 +152,7 @@ Ask ask_for(const Factor& f, const Window& next, int64_t tile, int64_t tiles) {
   const int64_t r = row + (f.k_contiguous ? next.outer0 : next.k0), column = f.k_contiguous ? next.k0 : next.outer0;
   const std::byte* at = f.data + (next.batch * f.batch_stride + r * f.ld + column) * size;
   if (f.k_contiguous) return {at, row + 1 < rows ? f.ld * size : 0, kLine, divide_up(next.k * size, kLine)};
-  return {at, (next.outer - 1) * size, f.ld * size, lesser(along, rows - row), along > 64 ? 0 : along > 32 ? 1 : 3};
+  // The more rows there are for one tile, the more of its steps ask.
+  const int64_t mask = along > 64 ? 0 : along > 32 ? 1 : 3;
+  return {at, (next.outer - 1) * size, f.ld * size, lesser(along, rows - row), mask};
 }
