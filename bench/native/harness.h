@@ -95,6 +95,7 @@ bool is_blas(const std::string& name);
 using Groups = std::vector<std::function<Group()>>;
 void add_product_groups(const Subject& subject, Groups& groups);
 void add_lora_groups(const Subject& subject, Groups& groups);
+void add_grouped_groups(const Subject& subject, Groups& groups);
 void add_transformer_groups(const Subject& subject, Groups& groups);
 void add_elementwise_groups(const Subject& subject, Groups& groups);
 

@@ -110,6 +110,7 @@ bench::Groups groups_of(const bench::Subject& subject) {
   bench::Groups groups;
   bench::add_product_groups(subject, groups);
   bench::add_lora_groups(subject, groups);
+  bench::add_grouped_groups(subject, groups);
   bench::add_transformer_groups(subject, groups);
   bench::add_elementwise_groups(subject, groups);
   return groups;

@@ -35,10 +35,18 @@ struct Plan {
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
-/// A few columns only: each element of A is read once or twice, so packing it costs more than it saves.
+/// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
+bool reads_b_in_place(const Product& p, const Segment& s) {
+  return p.m <= kRowsInPlace && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
+}
+
+/// Where B has a few columns only, each element of A is read once or twice, so packing it costs more than it saves; so it does for some
+/// rows of C if A is turned, as packed panels are, and nothing of B is packed either.
 bool reads_a_in_place(const Product& p) {
-  const Factor& a = p.segments[0].a;
-  return p.n <= 2 * kTileCols && p.segments[1].k == 0 && !a.dropout && a.dtype == DType::f32;
+  constexpr int64_t kTurnedRows = 512;
+  const Segment& s = p.segments[0];
+  if (p.segments[1].k > 0 || s.a.dropout || s.a.dtype != DType::f32) return false;
+  return p.n <= 2 * kTileCols || (!s.a.k_contiguous && p.m <= kTurnedRows && reads_b_in_place(p, s));
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
@@ -173,13 +181,13 @@ struct Panel {
 bool find_in_place(const Block& block, const Strip& strip, Panel& panel) {
   const Product& p = *block.p;
   const int64_t column = panel.index * kTileCols, k0 = block.plan->k_begin(panel.k_block), k_end = block.plan->k_begin(panel.k_block + 1);
-  if (p.m > kRowsInPlace || lesser(kTileCols, p.n - column) % kWidth != 0) return false;
+  if (lesser(kTileCols, p.n - column) % kWidth != 0) return false;
   int64_t segment_begin = 0, done = k0;
   for (int i = 0; i < 2; ++i) {
     const Segment& s = p.segments[i];
     const int64_t to = lesser(k_end, segment_begin + s.k);
     if (done < to) {
-      if (s.b.dtype != DType::f32 || s.b.k_contiguous || s.b.dropout) return false;
+      if (!reads_b_in_place(p, s)) return false;
       const float* b = reinterpret_cast<const float*>(s.b.data) + (block.batch0 + strip.matrix) * s.b.batch_stride;
       panel.rows[i] = {b + (done - segment_begin) * s.b.ld + column, s.b.ld, 0};
       done = to;

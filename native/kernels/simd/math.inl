@@ -56,9 +56,8 @@ LOWRANK_INLINE Sigmoid sigmoid_parts(Vec x, Vec low) {
 
 /// x * sigmoid; the power of two comes last, so a result is right as long as it is a float itself.
 LOWRANK_INLINE Vec gate(Vec x, const Sigmoid& s) {
-  const Vec cut = max(broadcast(-125.0f), x);
-  const Vec small = scale_by_power(div(times_significand(cut, s.tail), s.denominator), s.tail.exponent);
-  return select(s.negative, small, div(x, s.denominator));
+  const Vec cut = max(broadcast(-125.0f), x), above = select(s.negative, times_significand(cut, s.tail), x);
+  return scale_by_power(div(above, s.denominator), select(s.negative, s.tail.exponent, zero()));
 }
 
 LOWRANK_INLINE Vec silu(Vec x) { return gate(x, sigmoid_parts(x, zero())); }
