@@ -6,7 +6,7 @@ import { distance, fixture, type Golden, goldenLoss, Mlp, openGolden } from "./g
 
 const optimizers: Record<string, Optimizer> = {
   adam: adam({ learningRate: 1e-3 }),
-  "adam-l2": adam({ learningRate: 1e-3, weightDecay: 1e-2 }),
+  "adam-l2": adam({ learningRate: 1e-3, weightDecay: 3e-3 }),
   adamw: adamw({ learningRate: 1e-3, weightDecay: 1e-2 }),
   "sgd-momentum": sgd({ learningRate: 2e-2, momentum: 0.9 }),
 };
