@@ -131,8 +131,8 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 constexpr int kTileRows = 14, kTileVecs = 2;
-constexpr int64_t kBlockK = 384;
-constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
+constexpr int64_t kBlockK = 512;
+constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows that meet them well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
 constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B are read in place
 

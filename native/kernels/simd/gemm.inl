@@ -1,8 +1,8 @@
 // The one matrix product: C = sum over segments of A_s B_s (+ bias), for every layout, in packed panels. docs/kernels.md explains it.
 
-constexpr int64_t kBlockRows = 2048;                      // rows of A packed at once
-constexpr int64_t kGroupRows = round_up(224, kTileRows);  // rows that meet all panels of a strip before the next ones do
-constexpr int64_t kPackPanels = 8;                        // panels of A packed by one task
+constexpr int64_t kBlockRows = 2048;                     // rows of A packed at once
+constexpr int64_t kBandRows = 224, kBandFloats = 65536;  // rows that meet all panels of a strip before the next ones do: at most
+constexpr int64_t kPackPanels = 8;                       // panels of A packed by one task
 
 /// At least so many tasks, so that all threads end at about the same time.
 constexpr int64_t enough_tasks(int threads) { return threads == 1 ? 1 : 12 * threads; }
@@ -32,6 +32,9 @@ struct Plan {
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
   int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
+  int64_t band(int64_t block) const {
+    return round_up(lesser(kBandRows, kBandFloats / greater(1, k_begin(block + 1) - k_begin(block))), kTileRows);
+  }
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
@@ -243,8 +246,9 @@ void multiply_task(const Block& block, int64_t task) {
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
   strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
-    for (int64_t row = strip.row_begin; row < strip.row_end; row += kGroupRows) {
-      const int64_t row_end = lesser(strip.row_end, row + kGroupRows);
+    const int64_t band = block.plan->band(k_block);
+    for (int64_t row = strip.row_begin; row < strip.row_end; row += band) {
+      const int64_t row_end = lesser(strip.row_end, row + band);
       for (int64_t index = strip.first; index < strip.end; ++index) {
         const Panel panel = panel_at(block, strip, k_block, index);
         if (row > strip.row_begin) {
