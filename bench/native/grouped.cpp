@@ -19,16 +19,16 @@ std::string shape_of(const std::vector<int64_t>& widths) {
 
 struct GroupedCase {
   int64_t n;
-  Matrix x, w, y, dy, dx, part;  // part: dx of one layer, to be added
+  Matrix x, w, dy, y[2], dx[2], part;  // y and dx: of the layers one by one, of the wide one; part: dx of one layer, to be added
 
   explicit GroupedCase(int64_t outputs)
       : n(outputs),
         x(kRows, kInputs, 1),
         w(n, kInputs, 2),
-        y(kRows, n, 3),
-        dy(kRows, n, 4),
-        dx(kRows, kInputs, 5),
-        part(kRows, kInputs, 6) {}
+        dy(kRows, n, 3),
+        y{{kRows, n, 4}, {kRows, n, 5}},
+        dx{{kRows, kInputs, 6}, {kRows, kInputs, 7}},
+        part(kRows, kInputs, 8) {}
 };
 
 /// One of the layers, or all of them: its rows of W, its columns of y and dy, where its dx goes, and memory of its own.
@@ -41,9 +41,9 @@ struct Layer {
   Context context() const { return {pool_of(threads), nullptr, memory->data()}; }
 };
 
-Layer layer_at(const KernelTable& t, GroupedCase& p, int64_t first, int64_t width, Matrix& dx, bool backward, int threads) {
+Layer layer_at(const KernelTable& t, GroupedCase& p, int64_t first, int64_t width, Matrix& y, Matrix& dx, bool backward, int threads) {
   Layer layer;
-  layer.x = p.x.view<In>(), layer.w = p.w.view<In>(), layer.dy = p.dy.view<In>(), layer.y = p.y.view<Out>(), layer.dx = dx.view<Out>();
+  layer.x = p.x.view<In>(), layer.w = p.w.view<In>(), layer.dy = p.dy.view<In>(), layer.y = y.view<Out>(), layer.dx = dx.view<Out>();
   layer.w.data += first * kInputs * 4, layer.w.rows = width;
   layer.dy.data += first * 4, layer.dy.cols = width;
   layer.y.data += first * 4, layer.y.cols = width;
@@ -78,18 +78,19 @@ Group grouped_group(const KernelTable& t, const std::vector<int64_t>& widths, bo
   std::vector<Layer> layers;
   int64_t first = 0;
   for (const int64_t width : widths) {
-    layers.push_back(layer_at(t, *p, first, width, first == 0 ? p->dx : p->part, backward, threads));
+    layers.push_back(layer_at(t, *p, first, width, p->y[0], first == 0 ? p->dx[0] : p->part, backward, threads));
     first += width;
   }
-  const Layer wide = layer_at(t, *p, 0, n, p->dx, backward, threads);
+  const Layer wide = layer_at(t, *p, 0, n, p->y[1], p->dx[1], backward, threads);
   InOut sum;
-  static_cast<View&>(sum) = p->dx.view<Out>();
+  static_cast<View&>(sum) = p->dx[0].view<Out>();
   Group group(2);
   group[0].name = backward ? "layers-dx" : "layers-forward", group[1].name = backward ? "grouped-dx" : "grouped-forward";
-  for (Row& row : group) {
+  for (size_t i = 0; i < 2; ++i) {
+    Row& row = group[i];
     row.shape = shape_of(widths), row.form = backward ? "NN" : "NT", row.dtype = "f32", row.threads = threads;
     row.flops = 2 * static_cast<double>(kRows) * static_cast<double>(n) * static_cast<double>(kInputs);
-    row.verify = [=]() { return backward ? verify(p->dx, p->dy, p->w, true) : verify(p->y, p->x, p->w, false); };
+    row.verify = [=]() { return backward ? verify(p->dx[i], p->dy, p->w, true) : verify(p->y[i], p->x, p->w, false); };
   }
   group[0].run = [=, &t]() {
     for (size_t i = 0; i < layers.size(); ++i) {
