@@ -44,7 +44,7 @@ struct Layer {
 Layer layer_at(const KernelTable& t, GroupedCase& p, int64_t first, int64_t width, Matrix& y, Matrix& dx, bool backward, int threads) {
   Layer layer;
   layer.x = p.x.view<In>(), layer.w = p.w.view<In>(), layer.dy = p.dy.view<In>(), layer.y = y.view<Out>(), layer.dx = dx.view<Out>();
-  layer.w.data += first * kInputs * 4, layer.w.rows = width;
+  static_cast<View&>(layer.w) = rows_of(layer.w, first, width);
   layer.dy.data += first * 4, layer.dy.cols = width;
   layer.y.data += first * 4, layer.y.cols = width;
   const int64_t bytes = backward ? t.linear_backward_scratch(threads, layer.dx, Out{}, Out{}, layer.dy, layer.x, layer.w)

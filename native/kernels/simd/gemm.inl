@@ -1,7 +1,7 @@
 // The one matrix product: C = sum over segments of A_s B_s (+ bias), for every layout, in packed panels. docs/kernels.md explains it.
 
 constexpr int64_t kBlockRows = 2048;                     // rows of A packed at once
-constexpr int64_t kBandRows = 224, kBandFloats = 65536;  // rows that meet all panels of a strip before the next ones do: at most
+constexpr int64_t kBandRows = 224, kBandFloats = 65536;  // a band has at most so many rows, and about so many floats
 constexpr int64_t kPackPanels = 8;                       // panels of A packed by one task
 
 /// At least so many tasks, so that all threads end at about the same time.
@@ -32,6 +32,7 @@ struct Plan {
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
   int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
+  /// Rows that meet all panels of a strip, for one block of K, before the next rows do.
   int64_t band(int64_t block) const {
     return round_up(lesser(kBandRows, kBandFloats / greater(1, k_begin(block + 1) - k_begin(block))), kTileRows);
   }
@@ -44,7 +45,7 @@ bool reads_b_in_place(const Product& p, const Segment& s) {
 }
 
 /// Where B has a few columns only, each element of A is read once or twice, so packing it costs more than it saves; so it does for some
-/// rows of C if A is turned, as packed panels are, and nothing of B is packed either.
+/// rows of C if A is turned, as packed panels are, and whole panels of B are not packed either.
 bool reads_a_in_place(const Product& p) {
   constexpr int64_t kTurnedRows = 512;
   const Segment& s = p.segments[0];
