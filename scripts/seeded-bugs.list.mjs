@@ -207,8 +207,16 @@ const simd = [
     backend: "avx512_emulated",
   },
   {
-    name: "bias added once for each block of K",
+    name: "half a vector for the columns of a whole one",
     file: "native/kernels/simd/microkernel.inl",
+    find: "t.cols <= half::kWidth ? 0",
+    replace: "t.cols <= kWidth ? 0",
+    tests: op("matmul"),
+    backend: "avx512_emulated",
+  },
+  {
+    name: "bias added once for each block of K",
+    file: "native/kernels/simd/tile.inl",
     find: "store(c, add(sum[r][v], t.accumulate ? load(c) : bias));",
     replace: "store(c, add(add(sum[r][v], bias), t.accumulate ? load(c) : zero()));",
     tests: op("linear f32"),
@@ -216,7 +224,7 @@ const simd = [
   },
   {
     name: "ragged columns written past the end",
-    file: "native/kernels/simd/microkernel.inl",
+    file: "native/kernels/simd/tile.inl",
     find: "if (n >= kWidth) {",
     replace: "if (n > 0) {",
     tests: op("linear f32"),

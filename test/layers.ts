@@ -37,6 +37,7 @@ const nativeArrows: readonly { room: RegExp; mayInclude: RegExp }[] = [
   { room: /^native\/core\//, mayInclude: /^core\// },
   { room: /^native\/kernels\/[^/]+$/, mayInclude: /^(core|kernels\/scalar)\/|^kernels\/[^/]+$/ },
   { room: /^native\/kernels\/simd\//, mayInclude: /^(core|kernels\/simd)\/|^kernels\/[^/]+$/ },
+  { room: /^native\/kernels\/avx512\//, mayInclude: /^(core|kernels\/(simd|avx2))\/|^kernels\/[^/]+$/ },
   { room: /^native\/kernels\/avx512_emulated\//, mayInclude: /^(core|kernels\/(simd|avx2|avx512|avx512_emulated))\/|^kernels\/[^/]+$/ },
   { room: /^native\/kernels\/(\w+)\//, mayInclude: /^core\/|^kernels\/simd\/|^kernels\/[^/]+$/ },
 ];

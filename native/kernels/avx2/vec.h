@@ -212,6 +212,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 }
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
+namespace halves = avx2;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache

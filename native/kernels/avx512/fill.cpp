@@ -16,6 +16,7 @@
 
 LOWRANK_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 
+#include "kernels/avx2/vec.h"
 #include "kernels/avx512/vec.h"
 
 namespace lowrank::avx512 {

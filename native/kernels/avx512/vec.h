@@ -199,6 +199,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 }
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
+namespace halves = avx2;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 512;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows that meet them well inside the second cache

@@ -177,6 +177,7 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 }
 
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
+namespace halves = neon;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 12, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache

@@ -76,7 +76,7 @@ void multiply_panels(float* c, int64_t ldc, const LeftFactor& a, const Panels& b
     call.cols = lesser(kTileCols, columns - j);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       call.a = a.data + i * (a.turned ? 1 : a.ld), call.c = c + i * ldc + j;
-      kTiles.of[a.turned ? 1 : 0][lesser(kTileRows, rows - i) - 1][divide_up(call.cols, kWidth) - 1](call);
+      multiply_rows(call, a.turned, rows - i);
     }
   }
 }

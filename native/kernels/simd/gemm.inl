@@ -73,7 +73,8 @@ Plan make_plan(const Product& p, int threads) {
   plan.a_in_place = reads_a_in_place(p);
   plan.rows = round_up(divide_up(p.m, divide_up(p.m, kBlockRows)), kTileRows);
   plan.row_blocks = divide_up(p.m, plan.rows);
-  const int64_t one_deep = greater(1, plan.rows * lesser(plan.k, kBlockK)), most = clamp(kCachedFloats / one_deep, 1, plan.k_blocks);
+  const int64_t one_deep = greater(1, plan.rows * lesser(plan.k, kBlockK)),
+                most = plan.a_in_place ? plan.k_blocks : clamp(kCachedFloats / one_deep, 1, plan.k_blocks);
   plan.deep = divide_up(plan.k_blocks, divide_up(plan.k_blocks, most));
   plan.deep_blocks = divide_up(plan.k_blocks, plan.deep);
   plan.a_floats = plan.a_in_place ? 0 : round_up(plan.rows * lesser(plan.k, plan.deep * kBlockK), 16);
@@ -91,7 +92,7 @@ struct Block {
   const Plan* plan;
   float *strips, *a;  // for each thread a strip of packed columns; the packed rows
   int64_t batch0, group, row0, rows, k_first, k_end;
-  int64_t panels, across, part_rows, down;  // how it is shared out: strips of panels, parts of the rows
+  int64_t panels, across, down;  // how it is shared out: strips of panels, parts of the rows
 
   int64_t depth() const { return plan->k_begin(k_end) - plan->k_begin(k_first); }
   float* packed_a(int64_t matrix, int64_t k_block) const {
@@ -109,9 +110,8 @@ Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scrat
   block.strips = reinterpret_cast<float*>(scratch);
   block.a = block.strips + threads * plan.strip_floats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
   block.panels = divide_up(p.n, kTileCols), block.across = strips_across(p, block.group, threads);
-  const int64_t parts = lesser(divide_up(enough_tasks(threads), block.group * block.across), divide_up(block.rows, 8 * kTileRows));
-  block.part_rows = round_up(divide_up(block.rows, parts), kTileRows);
-  block.down = divide_up(block.rows, block.part_rows);
+  const int64_t finer = reads_b_in_place(p, p.segments[0]) ? 2 : 1;  // smaller tasks where none packs
+  block.down = lesser(divide_up(finer * enough_tasks(threads), block.group * block.across), divide_up(finer * block.rows, 8 * kTileRows));
   return block;
 }
 
@@ -185,7 +185,8 @@ struct Panel {
 bool find_in_place(const Block& block, const Strip& strip, Panel& panel) {
   const Product& p = *block.p;
   const int64_t column = panel.index * kTileCols, k0 = block.plan->k_begin(panel.k_block), k_end = block.plan->k_begin(panel.k_block + 1);
-  if (lesser(kTileCols, p.n - column) % kWidth != 0) return false;
+  const int64_t columns = lesser(kTileCols, p.n - column);
+  if (columns % kWidth != 0 && columns != half::kWidth) return false;
   int64_t segment_begin = 0, done = k0;
   for (int i = 0; i < 2; ++i) {
     const Segment& s = p.segments[i];
@@ -227,12 +228,11 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column);
   call.bias = p.bias ? p.bias + column : nullptr;
   call.accumulate = p.accumulate || panel.k_block > 0;
-  const int64_t vectors = divide_up(call.cols, kWidth), turned = in_place && a.k_contiguous ? 0 : 1;
   for (int64_t i = begin; i < end; i += kTileRows) {
     call.a = rows + i * step;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
     if (next) call.ask = ask_for(p.segments[0].b, *next, (i - begin) / kTileRows, divide_up(end - begin, kTileRows));
-    kTiles.of[turned][lesser(kTileRows, end - i) - 1][vectors - 1](call);
+    multiply_rows(call, !in_place || !a.k_contiguous, end - i);
   }
 }
 
@@ -243,7 +243,8 @@ void multiply_task(const Block& block, int64_t task) {
   const int64_t across = task % block.across, down = task / block.across % block.down;
   Strip strip;
   strip.matrix = task / block.across / block.down;
-  strip.row_begin = down * block.part_rows, strip.row_end = lesser(block.rows, strip.row_begin + block.part_rows);
+  strip.row_begin = part_begin(block.rows, kTileRows, block.down, down),
+  strip.row_end = part_begin(block.rows, kTileRows, block.down, down + 1);
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
   strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {

@@ -5,22 +5,22 @@ bool is_diagonal(const View& m, int64_t rank) { return m.rows == 1 && rank != 1;
 /// Appends c += a b to a product along K.
 void append(Product& p, const Segment& s) { p.segments[1] = s; }
 
-void scale_row(const View& y, const View& x, const float* diagonal, float factor, int64_t row) {
-  float* out = y.row<float>(row);
-  const float* in = x.row<const float>(row);
-  for (int64_t c = 0; c < x.cols; c += kWidth) {
-    const int64_t n = x.cols - c;
-    Vec value = mul(broadcast(factor), load_lanes(in + c, n));
-    if (diagonal) value = mul(value, load_lanes(diagonal + c, n));
-    store_lanes(out + c, value, n);
+void scale_span(float* out, const float* in, int64_t n, const float* diagonal, float factor) {
+  for (int64_t i = 0; i < n; i += kWidth) {
+    Vec value = mul(broadcast(factor), load_lanes(in + i, n - i));
+    if (diagonal) value = mul(value, load_lanes(diagonal + i, n - i));
+    store_lanes(out + i, value, n - i);
   }
 }
 
 /// y = factor * x, its columns multiplied by `diagonal` when that is not null; y and x may be the same.
 Status scale_rows(Context& ctx, const View& y, const View& x, const float* diagonal, float factor) {
   constexpr int64_t kRows = 64;
+  const bool flat = !diagonal && x.ld == x.cols && y.ld == y.cols;  // rows of a small rank are shorter than a vector
   return run_tiles(ctx, divide_up(x.rows, kRows), x.size(), [&](int64_t i) {
-    for (int64_t r = i * kRows; r < lesser(x.rows, (i + 1) * kRows); ++r) scale_row(y, x, diagonal, factor, r);
+    const int64_t first = i * kRows, rows = lesser(kRows, x.rows - first);
+    if (flat) return scale_span(y.row<float>(first), x.row<const float>(first), rows * x.cols, nullptr, factor);
+    for (int64_t r = first; r < first + rows; ++r) scale_span(y.row<float>(r), x.row<const float>(r), x.cols, diagonal, factor);
   });
 }
 
