@@ -207,6 +207,14 @@ const simd = [
     backend: "avx512_emulated",
   },
   {
+    name: "half of each vector past the caches lost",
+    file: "native/kernels/avx512_emulated/vec.h",
+    find: "avx2::store_past(p + kHalf, x.b);",
+    replace: "",
+    tests: ["test/ops/large-outputs.test.ts"],
+    backend: "avx512_emulated",
+  },
+  {
     name: "half a vector for the columns of a whole one",
     file: "native/kernels/simd/microkernel.inl",
     find: "t.cols <= half::kWidth ? 0",

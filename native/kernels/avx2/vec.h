@@ -26,6 +26,9 @@ LOWRANK_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 LOWRANK_INLINE Vec load_first(const float* p, int64_t n) { return {_mm256_maskload_ps(p, lanes_below(n))}; }
 LOWRANK_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x.v); }
 LOWRANK_INLINE void store_first(float* p, Vec x, int64_t n) { _mm256_maskstore_ps(p, lanes_below(n), x.v); }
+/// Past the caches; p is a multiple of a vector's size. Other threads see it after settle().
+LOWRANK_INLINE void store_past(float* p, Vec x) { _mm256_stream_ps(p, x.v); }
+LOWRANK_INLINE void settle() { _mm_sfence(); }
 LOWRANK_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 LOWRANK_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 

@@ -49,6 +49,11 @@ LOWRANK_INLINE void store_first(T* p, Vec x, int64_t n) {
   avx2::store_first(p, x.a, n);
   if (n > kHalf) avx2::store_first(p + kHalf, x.b, n - kHalf);
 }
+LOWRANK_INLINE void store_past(float* p, Vec x) {
+  avx2::store_past(p, x.a);
+  avx2::store_past(p + kHalf, x.b);
+}
+LOWRANK_INLINE void settle() { avx2::settle(); }
 LOWRANK_INLINE void prefetch(const void* p) { avx2::prefetch(p); }
 LOWRANK_INLINE void prefetch_far(const void* p) { avx2::prefetch_far(p); }
 

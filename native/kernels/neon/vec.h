@@ -24,6 +24,8 @@ LOWRANK_INLINE IVec iota() {
 }
 
 // --- memory ---
+LOWRANK_INLINE void store_past(float* p, Vec x) { store(p, x); }
+LOWRANK_INLINE void settle() {}
 LOWRANK_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 LOWRANK_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 

@@ -1,26 +1,33 @@
 // Element by element: one loop for functions of one argument, one for functions of two; the functions are in math.inl and below.
 
 template <class F>
-void map_span(float* y, const float* x, int64_t n, const F& f) {
-  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(x + i, n - i)), n - i);
+void map_span(float* y, const float* x, int64_t n, const F& f, bool past = false) {
+  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(x + i, n - i)), n - i, past);
+  if (past) settle();
 }
 
 /// y = f(a, b); b moves by one vector at a time, or is one element repeated (step 0).
 template <class F>
-void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t n, const F& f) {
+void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t n, const F& f, bool past = false) {
   if (b_step == 0) {
     const Vec same = broadcast(*b);
-    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), same), n - i);
-    return;
+    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), same), n - i, past);
+  } else {
+    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), load_lanes(b + i, n - i)), n - i, past);
   }
-  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), load_lanes(b + i, n - i)), n - i);
+  if (past) settle();
 }
+
+/// Functions whose time is that of the memory. Those that compute gain nothing past the caches.
+template <class F>
+constexpr bool kOnlyMoves = false;
 
 template <class F>
 Status map(Context& ctx, View y, View x, const F& f) {
   if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
+  const bool past = kOnlyMoves<F> && goes_past_caches(y, x);
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-    map_span(y.row<float>(r) + begin, x.row<const float>(r) + begin, end - begin, f);
+    map_span(y.row<float>(r) + begin, x.row<const float>(r) + begin, end - begin, f, past);
   });
 }
 
@@ -32,10 +39,11 @@ Status map(Context& ctx, View y, View a, View b, const F& f) {
     y = flat(y), a = flat(a);
     if (same) b = flat(b);
   }
+  const bool past = kOnlyMoves<F> && goes_past_caches(y, a) && y.data != b.data;
   const int64_t row_step = same ? b.ld : 0, column_step = element ? 0 : 1;
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
     const float* rhs = b.row<const float>(0) + r * row_step + begin * column_step;
-    map_span(y.row<float>(r) + begin, a.row<const float>(r) + begin, rhs, column_step, end - begin, f);
+    map_span(y.row<float>(r) + begin, a.row<const float>(r) + begin, rhs, column_step, end - begin, f, past);
   });
 }
 
@@ -52,6 +60,13 @@ struct Scaled {
   float factor;
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), x); }
 };
+template <>
+constexpr bool kOnlyMoves<Sum> = true;
+template <>
+constexpr bool kOnlyMoves<Times> = true;
+template <>
+constexpr bool kOnlyMoves<Scaled> = true;
+
 struct Relu {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return max(zero(), x); }  // max gives x when it is NaN
 };

@@ -12,9 +12,17 @@ constexpr int64_t part_begin(int64_t n, int64_t unit, int64_t parts, int64_t i) 
 /// `n` elements are left at p: a whole vector, or the first n lanes. Masked memory operations are slow on some processors (a masked store
 /// is microcode on Zen), so the whole vectors of a span do without.
 LOWRANK_INLINE Vec load_lanes(const float* p, int64_t n) { return n >= kWidth ? load(p) : load_first(p, n); }
-LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n) {
-  if (n >= kWidth) return store(p, x);
-  store_first(p, x, n);
+LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n, bool past = false) {
+  if (n < kWidth) return store_first(p, x, n);
+  past ? store_past(p, x) : store(p, x);
+}
+
+/// Whether to write f32 output y of x past the caches: it does not fit there, so nobody would find it, and no line is read before it is
+/// written.
+bool goes_past_caches(const View& y, const View& x) {
+  constexpr int64_t kCaches = 32 << 20, kLine = 64;  // bytes
+  const bool aligned = reinterpret_cast<uintptr_t>(y.data) % kLine == 0 && (y.rows == 1 || y.ld * 4 % kLine == 0);
+  return aligned && y.size() * 4 >= kCaches && y.data != x.data;
 }
 
 /// Runs body(i) for i in [0, n): on the calling thread when the whole is a few microseconds of work, else on the pool.

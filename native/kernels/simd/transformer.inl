@@ -8,11 +8,12 @@ struct ScaledBy {
 };
 
 Status rms_norm_forward(Context& ctx, Out y, Out rstd, In x, In w, f32 eps) {
+  const bool past = goes_past_caches(y, x);
   return for_each_row(ctx, x.rows, x.cols, [&](int64_t r) {
     const float* in = x.row<const float>(r);
     const float inverse = 1.0f / sqrtf(tree_sum(Terms{in, in}, x.cols) / static_cast<float>(x.cols) + eps);
     if (rstd) *rstd.row<float>(r) = inverse;
-    map_span(y.row<float>(r), in, w.row<const float>(0), 1, x.cols, ScaledBy{inverse});
+    map_span(y.row<float>(r), in, w.row<const float>(0), 1, x.cols, ScaledBy{inverse}, past);
   });
 }
 
@@ -26,13 +27,14 @@ struct TripleTerms {
 };
 
 /// dx = inverse * (dy * w - x * shift)
-void rms_norm_backward_row(float* dx, const float* dy, const float* x, const float* w, int64_t n, float inverse) {
+void rms_norm_backward_row(float* dx, const float* dy, const float* x, const float* w, int64_t n, float inverse, bool past) {
   const float shift = tree_sum(TripleTerms{dy, w, x}, n) * inverse * inverse / static_cast<float>(n);
   for (int64_t i = 0; i < n; i += kWidth) {
     const int64_t lanes = n - i;
     const Vec g = mul(load_lanes(dy + i, lanes), load_lanes(w + i, lanes));
-    store_lanes(dx + i, mul(broadcast(inverse), fnma(load_lanes(x + i, lanes), broadcast(shift), g)), lanes);
+    store_lanes(dx + i, mul(broadcast(inverse), fnma(load_lanes(x + i, lanes), broadcast(shift), g)), lanes, past);
   }
+  if (past) settle();
 }
 
 /// dw[column .. column + columns) = sum over all rows of dy * x * rstd.
@@ -59,10 +61,11 @@ void rms_norm_weight_strip(float* dw, const View& dy, const View& x, const View&
 
 Status rms_norm_backward(Context& ctx, Out dx, Out dw, In dy, In x, In w, In rstd) {
   Status status;
+  const bool past = goes_past_caches(dx, dy) && dx.data != x.data;
   if (dx)
     status = for_each_row(ctx, x.rows, x.cols, [&](int64_t r) {
       rms_norm_backward_row(dx.row<float>(r), dy.row<const float>(r), x.row<const float>(r), w.row<const float>(0), x.cols,
-                            *rstd.row<const float>(r));
+                            *rstd.row<const float>(r), past);
     });
   if (dw && status.ok())
     status = for_each_row(ctx, divide_up(x.cols, kStrip), greater(1, x.rows) * kStrip, [&](int64_t strip) {
@@ -77,6 +80,9 @@ Status rms_norm_backward(Context& ctx, Out dx, Out dw, In dy, In x, In w, In rst
 struct SiluTimes {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec gate, Vec up) const { return mul(silu(gate), up); }
 };
+
+template <>
+constexpr bool kOnlyMoves<SiluTimes> = true;  // two inputs
 
 Status swiglu_forward(Context& ctx, Out y, In gate, In up) { return map(ctx, y, gate, up, SiluTimes{}); }
 
