@@ -73,8 +73,8 @@ Plan make_plan(const Product& p, int threads) {
   plan.a_in_place = reads_a_in_place(p);
   plan.rows = round_up(divide_up(p.m, divide_up(p.m, kBlockRows)), kTileRows);
   plan.row_blocks = divide_up(p.m, plan.rows);
-  const int64_t one_deep = greater(1, plan.rows * lesser(plan.k, kBlockK)),
-                most = plan.a_in_place ? plan.k_blocks : clamp(kCachedFloats / one_deep, 1, plan.k_blocks);
+  const int64_t depth = plan.a_in_place ? divide_up(plan.k, plan.k_blocks) : lesser(plan.k, kBlockK);
+  const int64_t one_deep = greater(1, plan.rows * depth), most = clamp(kCachedFloats / one_deep, 1, plan.k_blocks);
   plan.deep = divide_up(plan.k_blocks, divide_up(plan.k_blocks, most));
   plan.deep_blocks = divide_up(plan.k_blocks, plan.deep);
   plan.a_floats = plan.a_in_place ? 0 : round_up(plan.rows * lesser(plan.k, plan.deep * kBlockK), 16);
