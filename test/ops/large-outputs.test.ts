@@ -1,20 +1,20 @@
 /** @file Outputs that no cache holds: kernels write them past the caches, rows that begin at whole cache lines and others. */
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { Parameter } from "../../lib/autograd/parameter.js";
 import { valueAndGrad } from "../../lib/autograd/value-and-grad.js";
-import { add, mul, rmsNorm, sum, swiglu } from "../../lib/functions.js";
+import { add, mul, rmsNorm, scale, sum, swiglu } from "../../lib/functions.js";
 import { tensor } from "../../lib/tensor/create.js";
 import { tidy } from "../../lib/tensor/scope.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { reductionBound, ulpBound } from "./bounds.js";
 import { Random } from "./random.js";
 
-/** More than 32 MB of f32. 1,040 columns are whole cache lines, 1,037 are not; 8,200 × 1,037 has a last vector that is not full. */
-const rows = 8200;
+/** More than 32 MB of f32. 1,040 columns are whole cache lines, 1,037 are not; 8,201 × 1,037 is no multiple of any vector. */
+const rows = 8201;
 const widths = [1040, 1037];
 const eps = 1e-5;
 
-function numbers(seed: number, size: number): Float32Array {
+function numbers(seed: number, size: number): Float32Array<ArrayBuffer> {
   const random = new Random(seed);
   return Float32Array.from({ length: size }, () => 4 * random.unit() - 2);
 }
@@ -38,8 +38,10 @@ function firstWrong(found: Float32Array, expected: (i: number) => number, bound:
 const exactly = (): number => 0;
 
 describe.each(widths)(`${rows} rows of %d`, (cols) => {
-  const a = numbers(1, rows * cols);
-  const b = numbers(2, rows * cols);
+  let [a, b] = [new Float32Array(), new Float32Array()];
+  beforeAll(() => {
+    [a, b] = [numbers(1, rows * cols), numbers(2, rows * cols)];
+  });
   const w = numbers(3, cols);
   const at = (list: Float32Array, i: number): number => list[i] as number;
   const silu = (x: number): number => x / (1 + Math.exp(-x));
@@ -50,6 +52,11 @@ describe.each(widths)(`${rows} rows of %d`, (cols) => {
     expect(firstWrong(sums, (i) => Math.fround(at(a, i) + at(b, i)), exactly)).toBe("");
     const products = await read(mul(ta, tw));
     expect(firstWrong(products, (i) => Math.fround(at(a, i) * at(w, i % cols)), exactly)).toBe("");
+    const [factor, one] = [1.7, tensor([-0.3], [])];
+    const scaled = await read(scale(ta, factor));
+    expect(firstWrong(scaled, (i) => Math.fround(at(a, i) * Math.fround(factor)), exactly)).toBe("");
+    const byOne = await read(mul(ta, one));
+    expect(firstWrong(byOne, (i) => Math.fround(at(a, i) * Math.fround(-0.3)), exactly)).toBe("");
     const gated = await read(swiglu(ta, tb));
     expect(
       firstWrong(
@@ -58,7 +65,7 @@ describe.each(widths)(`${rows} rows of %d`, (cols) => {
         (_, value) => ulpBound(value),
       ),
     ).toBe("");
-    for (const t of [ta, tb, tw]) t.dispose();
+    for (const t of [ta, tb, tw, one]) t.dispose();
   });
 
   it("rmsNorm and its gradient", async () => {

@@ -24,8 +24,6 @@ LOWRANK_INLINE IVec iota() {
 }
 
 // --- memory ---
-LOWRANK_INLINE void store_past(float* p, Vec x) { store(p, x); }
-LOWRANK_INLINE void settle() {}
 LOWRANK_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 LOWRANK_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
@@ -49,6 +47,8 @@ LOWRANK_INLINE uint16x4_t narrow_bits(Vec x, bf16) {
 
 LOWRANK_INLINE Vec load(const float* p) { return {vld1q_f32(p)}; }
 LOWRANK_INLINE void store(float* p, Vec x) { vst1q_f32(p, x.v); }
+LOWRANK_INLINE void store_past(float* p, Vec x) { store(p, x); }  // no such instruction is used here
+LOWRANK_INLINE void settle() {}
 
 LOWRANK_INLINE Vec load(const int8_t* p) {
   int32_t four;

@@ -18,14 +18,14 @@ void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t 
   if (past) settle();
 }
 
-/// Functions whose time is that of the memory. Those that compute gain nothing past the caches.
+/// Functions that write large outputs past the caches. What computes more gains nothing there, or loses (docs/log.md).
 template <class F>
-constexpr bool kOnlyMoves = false;
+constexpr bool kPastCaches = false;
 
 template <class F>
 Status map(Context& ctx, View y, View x, const F& f) {
   if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
-  const bool past = kOnlyMoves<F> && goes_past_caches(y, x);
+  const bool past = kPastCaches<F> && goes_past_caches(y, x);
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
     map_span(y.row<float>(r) + begin, x.row<const float>(r) + begin, end - begin, f, past);
   });
@@ -39,7 +39,7 @@ Status map(Context& ctx, View y, View a, View b, const F& f) {
     y = flat(y), a = flat(a);
     if (same) b = flat(b);
   }
-  const bool past = kOnlyMoves<F> && goes_past_caches(y, a) && y.data != b.data;
+  const bool past = kPastCaches<F> && goes_past_caches(y, a) && y.data != b.data;
   const int64_t row_step = same ? b.ld : 0, column_step = element ? 0 : 1;
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
     const float* rhs = b.row<const float>(0) + r * row_step + begin * column_step;
@@ -61,11 +61,13 @@ struct Scaled {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return mul(broadcast(factor), x); }
 };
 template <>
-constexpr bool kOnlyMoves<Sum> = true;
+constexpr bool kPastCaches<Same> = true;
 template <>
-constexpr bool kOnlyMoves<Times> = true;
+constexpr bool kPastCaches<Sum> = true;
 template <>
-constexpr bool kOnlyMoves<Scaled> = true;
+constexpr bool kPastCaches<Times> = true;
+template <>
+constexpr bool kPastCaches<Scaled> = true;
 
 struct Relu {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return max(zero(), x); }  // max gives x when it is NaN

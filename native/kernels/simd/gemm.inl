@@ -110,7 +110,7 @@ Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scrat
   block.strips = reinterpret_cast<float*>(scratch);
   block.a = block.strips + threads * plan.strip_floats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
   block.panels = divide_up(p.n, kTileCols), block.across = strips_across(p, block.group, threads);
-  const int64_t finer = reads_b_in_place(p, p.segments[0]) ? 2 : 1;  // smaller tasks where none packs
+  const int64_t finer = threads > 1 && reads_b_in_place(p, p.segments[0]) ? 2 : 1;  // smaller tasks where they need not pack B
   block.down = lesser(divide_up(finer * enough_tasks(threads), block.group * block.across), divide_up(finer * block.rows, 8 * kTileRows));
   return block;
 }

@@ -17,10 +17,10 @@ LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n, bool past = false) {
   past ? store_past(p, x) : store(p, x);
 }
 
-/// Whether to write f32 output y of x past the caches: it does not fit there, so nobody would find it, and no line is read before it is
-/// written.
+/// Whether to write f32 output y of x past the caches: it would not stay there, and an ordinary store first reads the line that it
+/// overwrites. An output that is an input too has had its lines read.
 bool goes_past_caches(const View& y, const View& x) {
-  constexpr int64_t kCaches = 32 << 20, kLine = 64;  // bytes
+  constexpr int64_t kCaches = 32 << 20, kLine = 64;  // bytes; the third cache of many processors
   const bool aligned = reinterpret_cast<uintptr_t>(y.data) % kLine == 0 && (y.rows == 1 || y.ld * 4 % kLine == 0);
   return aligned && y.size() * 4 >= kCaches && y.data != x.data;
 }

@@ -28,7 +28,7 @@ struct TileCall {
 
 #include "kernels/simd/tile.inl"
 
-/// Tiles of half a vector, for few columns: half of the lanes of a whole one would multiply nothing.
+/// Tiles for few columns: of half a vector, if there is one, because half of the lanes of a whole one would multiply nothing.
 namespace half {
 using halves::Vec, halves::kWidth, halves::zero, halves::broadcast, halves::load, halves::load_first;
 #include "kernels/simd/tile.inl"
@@ -36,7 +36,7 @@ using halves::Vec, halves::kWidth, halves::zero, halves::broadcast, halves::load
 
 using TileFunction = void (*)(const TileCall&);
 
-/// of[turned][rows - 1][vectors]; 0 vectors: half a one
+/// of[turned][rows - 1][vectors]; 0: tiles for few columns
 struct TileTable {
   TileFunction of[2][kTileRows][1 + kTileVecs];
 };
@@ -44,11 +44,13 @@ struct TileTable {
 template <int Rows>
 constexpr void fill_tile_rows(TileTable& table) {
   table.of[0][Rows - 1][0] = half::multiply_tile<Rows, 1, false>;
-  table.of[0][Rows - 1][1] = multiply_tile<Rows, 1, false>;
   table.of[0][Rows - 1][2] = multiply_tile<Rows, 2, false>;
   table.of[1][Rows - 1][0] = half::multiply_tile<Rows, 1, true>;
-  table.of[1][Rows - 1][1] = multiply_tile<Rows, 1, true>;
   table.of[1][Rows - 1][2] = multiply_tile<Rows, 2, true>;
+  if constexpr (half::kWidth < kWidth) {
+    table.of[0][Rows - 1][1] = multiply_tile<Rows, 1, false>;
+    table.of[1][Rows - 1][1] = multiply_tile<Rows, 1, true>;
+  }
   if constexpr (Rows > 1) fill_tile_rows<Rows - 1>(table);
 }
 

@@ -82,7 +82,7 @@ struct SiluTimes {
 };
 
 template <>
-constexpr bool kOnlyMoves<SiluTimes> = true;  // two inputs
+constexpr bool kPastCaches<SiluTimes> = true;
 
 Status swiglu_forward(Context& ctx, Out y, In gate, In up) { return map(ctx, y, gate, up, SiluTimes{}); }
 
