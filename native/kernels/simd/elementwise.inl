@@ -39,7 +39,7 @@ Status map(Context& ctx, View y, View a, View b, const F& f) {
     y = flat(y), a = flat(a);
     if (same) b = flat(b);
   }
-  const bool past = kPastCaches<F> && goes_past_caches(y, a) && y.data != b.data;
+  const bool past = kPastCaches<F> && goes_past_caches(y, a, b);
   const int64_t row_step = same ? b.ld : 0, column_step = element ? 0 : 1;
   return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
     const float* rhs = b.row<const float>(0) + r * row_step + begin * column_step;

@@ -17,12 +17,12 @@ LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n, bool past = false) {
   past ? store_past(p, x) : store(p, x);
 }
 
-/// Whether to write f32 output y of x past the caches: it would not stay there, and an ordinary store first reads the line that it
+/// Whether to write f32 output y of a, and b, past the caches: it would not stay there, and an ordinary store first reads the line that it
 /// overwrites. An output that is an input too has had its lines read.
-bool goes_past_caches(const View& y, const View& x) {
+bool goes_past_caches(const View& y, const View& a, const View& b = {}) {
   constexpr int64_t kCaches = 32 << 20, kLine = 64;  // bytes; the third cache of many processors
   const bool aligned = reinterpret_cast<uintptr_t>(y.data) % kLine == 0 && (y.rows == 1 || y.ld * 4 % kLine == 0);
-  return aligned && y.size() * 4 >= kCaches && y.data != x.data;
+  return aligned && y.size() * 4 >= kCaches && y.data != a.data && y.data != b.data;
 }
 
 /// Runs body(i) for i in [0, n): on the calling thread when the whole is a few microseconds of work, else on the pool.

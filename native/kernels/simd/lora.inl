@@ -5,32 +5,13 @@ bool is_diagonal(const View& m, int64_t rank) { return m.rows == 1 && rank != 1;
 /// Appends c += a b to a product along K.
 void append(Product& p, const Segment& s) { p.segments[1] = s; }
 
-void scale_span(float* out, const float* in, int64_t n, const float* diagonal, float factor) {
-  for (int64_t i = 0; i < n; i += kWidth) {
-    Vec value = mul(broadcast(factor), load_lanes(in + i, n - i));
-    if (diagonal) value = mul(value, load_lanes(diagonal + i, n - i));
-    store_lanes(out + i, value, n - i);
-  }
-}
-
-/// y = factor * x, its columns multiplied by `diagonal` when that is not null; y and x may be the same.
-Status scale_rows(Context& ctx, const View& y, const View& x, const float* diagonal, float factor) {
-  constexpr int64_t kRows = 64;
-  const bool flat = !diagonal && x.ld == x.cols && y.ld == y.cols;  // rows of a small rank are shorter than a vector
-  return run_tiles(ctx, divide_up(x.rows, kRows), x.size(), [&](int64_t i) {
-    const int64_t first = i * kRows, rows = lesser(kRows, x.rows - first);
-    if (flat) return scale_span(y.row<float>(first), x.row<const float>(first), rows * x.cols, nullptr, factor);
-    for (int64_t r = first; r < first + rows; ++r) scale_span(y.row<float>(r), x.row<const float>(r), x.cols, diagonal, factor);
-  });
-}
-
 /// y = factor * x m, or x m^T; m is absent, diagonal or a matrix. y may be x unless m is a matrix.
 Status times_middle(Context& ctx, const View& y, const View& x, const View& m, bool transposed, float factor, std::byte* scratch) {
-  if (!m) return scale_rows(ctx, y, x, nullptr, factor);
-  if (is_diagonal(m, x.cols)) return scale_rows(ctx, y, x, m.row<const float>(0), factor);
+  if (!m) return map(ctx, y, x, Scaled{factor});
+  if (is_diagonal(m, x.cols)) return map(ctx, y, x, m, ScaledBy{factor});
   const Status status = compute(ctx, transposed ? product_nt(y, x, m, View{}) : product_nn(y, x, m), scratch);
   if (!status.ok() || factor == 1.0f) return status;
-  return scale_rows(ctx, y, y, nullptr, factor);
+  return map(ctx, y, y, Scaled{factor});
 }
 
 int64_t middle_scratch(int threads, const View& y, const View& x, const View& m, bool transposed) {
@@ -141,7 +122,7 @@ Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In
   Status status;
   if (dx || da || dm) {
     status = compute(ctx, f.for_dh, f.shared);
-    if (status.ok() && scale != 1.0f) status = scale_rows(ctx, f.dh, f.dh, nullptr, scale);
+    if (status.ok() && scale != 1.0f) status = map(ctx, f.dh, f.dh, Scaled{scale});
     if (status.ok() && m) status = times_middle(ctx, f.v, f.dh, m, true, 1.0f, f.shared);
   }
   if (db && status.ok()) {

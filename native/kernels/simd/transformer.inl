@@ -61,7 +61,7 @@ void rms_norm_weight_strip(float* dw, const View& dy, const View& x, const View&
 
 Status rms_norm_backward(Context& ctx, Out dx, Out dw, In dy, In x, In w, In rstd) {
   Status status;
-  const bool past = goes_past_caches(dx, dy) && dx.data != x.data;
+  const bool past = goes_past_caches(dx, dy, x);
   if (dx)
     status = for_each_row(ctx, x.rows, x.cols, [&](int64_t r) {
       rms_norm_backward_row(dx.row<float>(r), dy.row<const float>(r), x.row<const float>(r), w.row<const float>(0), x.cols,
