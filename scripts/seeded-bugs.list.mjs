@@ -225,8 +225,16 @@ const simd = [
   {
     name: "bias added once for each block of K",
     file: "native/kernels/simd/tile.inl",
-    find: "store(c, add(sum[r][v], t.accumulate ? load(c) : bias));",
-    replace: "store(c, add(add(sum[r][v], bias), t.accumulate ? load(c) : zero()));",
+    find: "add(sum[r][v], t.accumulate ? load(c + v * kWidth) : start[v])",
+    replace: "add(add(sum[r][v], start[v]), t.accumulate ? load(c + v * kWidth) : zero())",
+    tests: op("linear f32"),
+    backend: "avx2",
+  },
+  {
+    name: "last k of a block that is no multiple of four lost",
+    file: "native/kernels/simd/tile.inl",
+    find: "for (; k < rows.k_end; ++k,",
+    replace: "for (; k + 1 < rows.k_end; ++k,",
     tests: op("linear f32"),
     backend: "avx2",
   },

@@ -120,6 +120,15 @@ LOWRANK_INLINE Vec max(Vec a, Vec b) { return select(less(b, a), a, b); }
 LOWRANK_INLINE Vec absolute(Vec a) { return {vabsq_f32(a.v)}; }
 LOWRANK_INLINE Vec round_even(Vec a) { return {vrndnq_f32(a.v)}; }
 
+/// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply. GCC, left to choose, copies and
+/// spills sums in a loop that uses nearly every register.
+LOWRANK_INLINE float multiplier(float x) { return x; }
+#if defined(__GNUC__)
+LOWRANK_INLINE void add_product(Vec& sum, float x, Vec b) { asm volatile("fmla %0.4s, %1.4s, %2.s[0]" : "+w"(sum.v) : "w"(b.v), "w"(x)); }
+#else
+LOWRANK_INLINE void add_product(Vec& sum, float x, Vec b) { sum = fma(broadcast(x), b, sum); }
+#endif
+
 // --- integers ---
 LOWRANK_INLINE Vec to_float(IVec a) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(a.v))}; }
 LOWRANK_INLINE IVec add(IVec a, IVec b) { return {vaddq_u32(a.v, b.v)}; }

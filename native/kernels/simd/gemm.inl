@@ -213,8 +213,8 @@ Panel panel_at(const Block& block, const Strip& strip, int64_t k_block, int64_t 
   return panel;
 }
 
-/// Multiplies rows [begin, end) with one panel; `next` is asked for meanwhile unless it is null.
-void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, int64_t begin, int64_t end, const Window* next) {
+/// Multiplies rows [begin, end) with one panel.
+void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, int64_t begin, int64_t end, Asks asks) {
   const Product& p = *block.p;
   const Factor& a = p.segments[0].a;
   const bool in_place = block.plan->a_in_place;
@@ -231,7 +231,7 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   for (int64_t i = begin; i < end; i += kTileRows) {
     call.a = rows + i * step;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
-    if (next) call.ask = ask_for(p.segments[0].b, *next, (i - begin) / kTileRows, divide_up(end - begin, kTileRows));
+    call.ask = asks.take();
     multiply_rows(call, !in_place || !a.k_contiguous, end - i);
   }
 }
@@ -254,7 +254,7 @@ void multiply_task(const Block& block, int64_t task) {
       for (int64_t index = strip.first; index < strip.end; ++index) {
         const Panel panel = panel_at(block, strip, k_block, index);
         if (row > strip.row_begin) {
-          multiply_panel(block, strip, panel, row, row_end, nullptr);
+          multiply_panel(block, strip, panel, row, row_end, {});
           continue;
         }
         const int64_t column = index * kTileCols;
@@ -263,7 +263,7 @@ void multiply_task(const Block& block, int64_t task) {
                                  packed_panel(strip, index, panel.rows[1].k_end));
         }
         const Window next = packed_next(block, strip, k_block, index);
-        multiply_panel(block, strip, panel, row, row_end, &next);
+        multiply_panel(block, strip, panel, row, row_end, {block.p->segments[0].b, next, divide_up(row_end - row, kTileRows)});
       }
     }
   }

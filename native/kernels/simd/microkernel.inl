@@ -2,11 +2,11 @@
 
 constexpr int64_t kTileCols = kTileVecs * kWidth;
 
-/// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on; where `k & mask`
-/// is 0.
+/// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on; `at_once` of
+/// them every four k.
 struct Ask {
   const std::byte* at = nullptr;
-  int64_t other = 0, step = 0, count = 0, mask = 3;
+  int64_t other = 0, step = 0, count = 0, at_once = 1;
 };
 
 /// Where rows of B up to `k_end` lie: element (k, column) at at[(k - k of the first of them) * ld + column]; packed, ld is kTileCols.
@@ -30,7 +30,7 @@ struct TileCall {
 
 /// Tiles for few columns: of half a vector, if there is one, because half of the lanes of a whole one would multiply nothing.
 namespace half {
-using halves::Vec, halves::kWidth, halves::zero, halves::broadcast, halves::load, halves::load_first;
+using halves::Vec, halves::kWidth, halves::zero, halves::multiplier, halves::add_product, halves::load, halves::load_first;
 #include "kernels/simd/tile.inl"
 }  // namespace half
 

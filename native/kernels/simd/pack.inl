@@ -140,19 +140,47 @@ void pack_window(const Factor& f, const Window& w, float* panels, int64_t panel_
   with_rows(f, w.batch, row, column, PackWindow<Width>{w, f.k_contiguous, panels, panel_stride});
 }
 
-/// What tile `tile` of `tiles` asks for, so that the window `next` is near when it is packed or read. Quantised weights are few bytes:
-/// nothing.
-Ask ask_for(const Factor& f, const Window& next, int64_t tile, int64_t tiles) {
-  const int64_t size = f.dtype == DType::f32 ? 4 : f.dtype == DType::bf16 || f.dtype == DType::f16 ? 2 : 0;
-  if (size == 0 || next.outer <= 0 || next.k <= 0) return {};
-  constexpr int64_t kLine = 64;                                 // bytes
-  const int64_t along = greater(32, divide_up(next.k, tiles));  // rows of one tile where they lie along the panel
-  const int64_t row = tile * (f.k_contiguous ? 2 : along), rows = f.k_contiguous ? next.outer : next.k;
-  if (row >= rows) return {};
-  const int64_t r = row + (f.k_contiguous ? next.outer0 : next.k0), column = f.k_contiguous ? next.k0 : next.outer0;
-  const std::byte* at = f.data + (next.batch * f.batch_stride + r * f.ld + column) * size;
-  if (f.k_contiguous) return {at, row + 1 < rows ? f.ld * size : 0, kLine, divide_up(next.k * size, kLine)};
-  // The more rows there are for one tile, the more of its steps ask.
-  const int64_t mask = along > 64 ? 0 : along > 32 ? 1 : 3;
-  return {at, (next.outer - 1) * size, f.ld * size, lesser(along, rows - row), mask};
-}
+/// What the tiles that meet a panel ask for, one after the other, so that the window `next` is near when it is packed or read. Quantised
+/// weights are few bytes: nothing.
+class Asks {
+ public:
+  Asks() = default;
+
+  Asks(const Factor& f, const Window& next, int64_t tiles) {
+    const int64_t size = f.dtype == DType::f32 ? 4 : f.dtype == DType::bf16 || f.dtype == DType::f16 ? 2 : 0;
+    if (size == 0 || next.outer <= 0 || next.k <= 0) return;
+    constexpr int64_t kLine = 64;  // bytes
+    const int64_t row = f.k_contiguous ? next.outer0 : next.k0, column = f.k_contiguous ? next.k0 : next.outer0;
+    row_bytes_ = f.ld * size;
+    first_.at = f.data + (next.batch * f.batch_stride + row * f.ld + column) * size;
+    if (f.k_contiguous) {
+      rows_ = next.outer, rows_each_ = 2;
+      first_.other = row_bytes_, first_.step = kLine, first_.count = divide_up(next.k * size, kLine);
+    } else {
+      rows_ = next.k, rows_each_ = greater(32, divide_up(next.k, tiles));
+      first_.other = (next.outer - 1) * size, first_.step = row_bytes_, first_.count = rows_each_;
+      first_.at_once = rows_each_ > 64 ? 4 : rows_each_ > 32 ? 2 : 1;
+    }
+    along_rows_ = f.k_contiguous;
+  }
+
+  Ask take() {
+    Ask ask = first_;
+    if (rows_ < rows_each_) {
+      if (rows_ <= 0) return {};
+      if (along_rows_) {
+        ask.other = 0;
+      } else {
+        ask.count = rows_;
+      }
+    }
+    first_.at += rows_each_ * row_bytes_;
+    rows_ -= rows_each_;
+    return ask;
+  }
+
+ private:
+  Ask first_;
+  int64_t rows_ = 0, rows_each_ = 0, row_bytes_ = 0;  // still to be asked for, by one tile
+  bool along_rows_ = false;
+};
