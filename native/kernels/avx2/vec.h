@@ -227,8 +227,8 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 namespace halves = avx2;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
-constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
-constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
-constexpr int64_t kRowsInPlace = 24;       // of C: up to so many, panels of B are read in place
+constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
+constexpr int64_t kCachedFloats = 300'000;  // packed rows: from the third cache on, reading them costs less than C written once more
+constexpr int64_t kRowsInPlace = 24;        // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::avx2
