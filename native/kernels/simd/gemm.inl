@@ -44,13 +44,13 @@ bool reads_b_in_place(const Product& p, const Segment& s) {
   return p.m <= kRowsInPlace && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
 }
 
-/// Where B has a few columns only, each element of A is read once or twice, so packing it costs more than it saves; so it does for some
+/// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does for some
 /// rows of C if A is turned, as packed panels are, and whole panels of B are not packed either.
 bool reads_a_in_place(const Product& p) {
-  constexpr int64_t kTurnedRows = 512;
+  constexpr int64_t kTurnedRows = 512, kFewColumns = lesser(4 * kTileCols, 64);
   const Segment& s = p.segments[0];
   if (p.segments[1].k > 0 || s.a.dropout || s.a.dtype != DType::f32) return false;
-  return p.n <= 2 * kTileCols || (!s.a.k_contiguous && p.m <= kTurnedRows && reads_b_in_place(p, s));
+  return p.n <= kFewColumns || (!s.a.k_contiguous && p.m <= kTurnedRows && reads_b_in_place(p, s));
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
