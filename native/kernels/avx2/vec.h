@@ -136,7 +136,7 @@ LOWRANK_INLINE Vec round_even(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_T
 /// the three it overwrites, copies and spills sums in a loop that uses every register.
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
 #if defined(__GNUC__)
-LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { asm("vfmadd231ps %2, %1, %0" : "+x"(sum.v) : "x"(x.v), "x"(b.v)); }
+LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(x.v), "v"(b.v)); }
 #else
 LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { sum = fma(x, b, sum); }
 #endif
@@ -228,7 +228,7 @@ namespace halves = avx2;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 6, kTileVecs = 2;
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
-constexpr int64_t kCachedFloats = 300'000;  // packed rows: from the third cache on, reading them costs less than C written once more
+constexpr int64_t kCachedFloats = 300'000;  // packed rows; from the third cache they are read faster than C is written again
 constexpr int64_t kRowsInPlace = 24;        // of C: up to so many, panels of B are read in place
 
 }  // namespace lowrank::avx2

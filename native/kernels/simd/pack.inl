@@ -161,14 +161,14 @@ class Asks {
       first_.other = (next.outer - 1) * size, first_.step = row_bytes_, first_.count = rows_each_;
       first_.at_once = rows_each_ > 64 ? 4 : rows_each_ > 32 ? 2 : 1;
     }
-    along_rows_ = f.k_contiguous;
+    k_contiguous_ = f.k_contiguous;
   }
 
   Ask take() {
     Ask ask = first_;
     if (rows_ < rows_each_) {
       if (rows_ <= 0) return {};
-      if (along_rows_) {
+      if (k_contiguous_) {
         ask.other = 0;
       } else {
         ask.count = rows_;
@@ -181,6 +181,6 @@ class Asks {
 
  private:
   Ask first_;
-  int64_t rows_ = 0, rows_each_ = 0, row_bytes_ = 0;  // still to be asked for, by one tile
-  bool along_rows_ = false;
+  int64_t rows_ = 0, rows_each_ = 0, row_bytes_ = 0;  // rows still to be asked for; rows one tile asks for
+  bool k_contiguous_ = false;
 };

@@ -43,7 +43,7 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
     }
     for (; k < rows.k_end; ++k, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
   }
-  Vec start[Vecs];  // of C
+  Vec start[Vecs];  // what C begins with
   LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) start[v] = t.bias ? load_first(t.bias + v * kWidth, t.cols - v * kWidth) : zero();
   if (t.cols == Vecs * kWidth) {
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
