@@ -132,14 +132,17 @@ LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec absolute(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 LOWRANK_INLINE Vec round_even(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 
-/// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply. GCC, left to choose which of
-/// the three it overwrites, copies and spills sums in a loop that uses every register.
+/// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply; for AVX-512's vectors too. GCC,
+/// left to choose which of the three it overwrites, copies and spills sums in a loop that uses every register.
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
+template <class V>
+LOWRANK_INLINE void add_product(V& sum, V x, V b) {
 #if defined(__GNUC__)
-LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(x.v), "v"(b.v)); }
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(x.v), "v"(b.v));
 #else
-LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { sum = fma(x, b, sum); }
+  sum = fma(x, b, sum);
 #endif
+}
 
 // --- comparisons ---
 LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }

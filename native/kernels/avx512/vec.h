@@ -114,14 +114,8 @@ LOWRANK_INLINE Vec absolute(Vec a) {
 LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT)}; }
 
-/// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply. GCC, left to choose which of
-/// the three it overwrites, copies and spills sums in a loop that uses every register.
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
-#if defined(__GNUC__)
-LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(x.v), "v"(b.v)); }
-#else
-LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { sum = fma(x, b, sum); }
-#endif
+using avx2::add_product;
 
 // --- comparisons ---
 LOWRANK_INLINE Mask less(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
