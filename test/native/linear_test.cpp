@@ -9,9 +9,10 @@ struct Sizes {
   int64_t m, o, i;
 };
 
-/// Ragged sizes around vector widths and register tiles, every size 0 and 1, decode (one row), and depths that cross cache blocks.
+/// Ragged sizes around vector widths and register tiles, every size 0 and 1, decode (one row), depths that cross cache blocks, and rows that
+/// lie 2 KB and 8 KB apart.
 std::vector<Sizes> sizes() {
-  std::vector<Sizes> all = {{70, 130, 600}, {1, 300, 2100}, {2, 97, 700}, {4, 65, 1100}, {150, 40, 1040}};
+  std::vector<Sizes> all = {{70, 130, 600}, {1, 300, 2100}, {2, 97, 700}, {4, 65, 1100}, {150, 40, 1040}, {40, 600, 512}, {20, 40, 2080}};
   for (int64_t m : {0, 1, 3, 8, 17})
     for (int64_t o : {0, 1, 7, 9, 33})
       for (int64_t i : {0, 1, 3, 8, 64}) all.push_back({m, o, i});
@@ -49,6 +50,7 @@ TEST(linear_f16) { check_linear<f16>("f16"); }
 TEST(linear_weight_gradients) {
   std::vector<Sizes> all = sizes();
   all.push_back({1500, 20, 33});
+  all.push_back({700, 512, 40});
   for (const Setup& setup : setups()) {
     for (const Sizes& n : all) {
       Matrix<float> x(setup, n.m, n.i), w(setup, n.o, n.i), dy(setup, n.m, n.o), dx(setup, n.m, n.i), dw(setup, n.o, n.i),

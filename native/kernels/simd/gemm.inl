@@ -39,18 +39,27 @@ struct Plan {
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
-/// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
-bool reads_b_in_place(const Product& p, const Segment& s) {
-  return p.m <= kRowsInPlace && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
+/// Whether elements of neighbouring k may be read again and again where they lie. Rows a multiple of 2 KB apart want the same few lines of
+/// each cache, and rows of 8 KB and more too many pages.
+bool lies_close(const Factor& f) {
+  constexpr int64_t kCrowded = 2048 / sizeof(float), kFar = 8192 / sizeof(float);
+  return f.ld < kFar && f.ld % kCrowded != 0;
 }
 
-/// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does for some
+/// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
+bool reads_b_in_place(const Product& p, const Segment& s) {
+  constexpr int64_t kFewRows = 16;
+  return p.m <= (lies_close(s.b) ? kRowsInPlace : kFewRows) && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
+}
+
+/// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does for a few
 /// rows of C if A is turned, as packed panels are, and whole panels of B are not packed either.
 bool reads_a_in_place(const Product& p) {
-  constexpr int64_t kTurnedRows = 512, kFewColumns = lesser(4 * kTileCols, 64);
+  constexpr int64_t kTurnedRows = 64, kFewColumns = lesser(4 * kTileCols, 64), kFewCrowded = 32;
   const Segment& s = p.segments[0];
   if (p.segments[1].k > 0 || s.a.dropout || s.a.dtype != DType::f32) return false;
-  return p.n <= kFewColumns || (!s.a.k_contiguous && p.m <= kTurnedRows && reads_b_in_place(p, s));
+  if (s.a.k_contiguous) return p.n <= kFewColumns;
+  return p.n <= (lies_close(s.a) ? kFewColumns : kFewCrowded) || (p.m <= kTurnedRows && reads_b_in_place(p, s));
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
