@@ -48,7 +48,7 @@ bool lies_close(const Factor& f) {
 
 /// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
 bool reads_b_in_place(const Product& p, const Segment& s) {
-  constexpr int64_t kFewRows = 16;
+  constexpr int64_t kFewRows = 24;
   return p.m <= (lies_close(s.b) ? kRowsInPlace : kFewRows) && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
 }
 
