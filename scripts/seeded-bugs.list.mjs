@@ -207,8 +207,16 @@ const simd = [
     backend: "avx512_emulated",
   },
   {
+    name: "the second vector of a pair chooses as the first",
+    file: "native/kernels/avx2/pairs.h",
+    find: "avx2::select(m.b, yes.b, no.b)",
+    replace: "avx2::select(m.a, yes.b, no.b)",
+    tests: op("silu|gelu|swiglu"),
+    backend: "avx2",
+  },
+  {
     name: "half of each vector past the caches lost",
-    file: "native/kernels/avx512_emulated/vec.h",
+    file: "native/kernels/avx2/pairs.h",
     find: "avx2::store_past(p + kHalf, x.b);",
     replace: "",
     tests: ["test/ops/large-outputs.test.ts"],

@@ -9,8 +9,8 @@ struct Sizes {
   int64_t m, o, i;
 };
 
-/// Ragged sizes around vector widths and register tiles, every size 0 and 1, decode (one row), depths that cross cache blocks, and rows that
-/// lie 2 KB and 8 KB apart.
+/// Ragged sizes around vector widths and register tiles, every size 0 and 1, decode (one row), depths that cross cache blocks, and rows
+/// that lie 2 KB and 8 KB apart.
 std::vector<Sizes> sizes() {
   std::vector<Sizes> all = {{70, 130, 600}, {1, 300, 2100}, {2, 97, 700}, {4, 65, 1100}, {150, 40, 1040}, {40, 600, 512}, {30, 40, 2080}};
   for (int64_t m : {0, 1, 3, 8, 17})

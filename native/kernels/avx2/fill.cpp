@@ -7,7 +7,7 @@
 
 LOWRANK_TARGET_BEGIN("avx2,fma,f16c")
 
-#include "kernels/avx2/vec.h"
+#include "kernels/avx2/pairs.h"
 
 namespace lowrank::avx2 {
 

@@ -203,6 +203,8 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
   w[3].v = _mm512_castps_si512(_mm512_shuffle_f32x4(odd01, odd23, 0xdd));
 }
 
+namespace wides = avx512;  // its vectors compute activations
+
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 namespace halves = avx2;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 14, kTileVecs = 2;

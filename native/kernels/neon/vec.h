@@ -187,6 +187,8 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
   for (int i = 0; i < 4; ++i) w[i].v = vreinterpretq_u32_f32(rows[i].v);
 }
 
+namespace wides = neon;  // its vectors compute activations
+
 // --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
 namespace halves = neon;  // its vectors multiply tiles of few columns
 constexpr int kTileRows = 12, kTileVecs = 2;

@@ -1,51 +1,4 @@
-// Element by element: one loop for functions of one argument, one for functions of two; the functions are in math.inl and below.
-
-template <class F>
-void map_span(float* y, const float* x, int64_t n, const F& f, bool past = false) {
-  for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(x + i, n - i)), n - i, past);
-  if (past) settle();
-}
-
-/// y = f(a, b); b moves by one vector at a time, or is one element repeated (step 0).
-template <class F>
-void map_span(float* y, const float* a, const float* b, int64_t b_step, int64_t n, const F& f, bool past = false) {
-  if (b_step == 0) {
-    const Vec same = broadcast(*b);
-    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), same), n - i, past);
-  } else {
-    for (int64_t i = 0; i < n; i += kWidth) store_lanes(y + i, f(load_lanes(a + i, n - i), load_lanes(b + i, n - i)), n - i, past);
-  }
-  if (past) settle();
-}
-
-/// Functions that write large outputs past the caches. What computes more gains nothing there, or loses (docs/log.md).
-template <class F>
-constexpr bool kPastCaches = false;
-
-template <class F>
-Status map(Context& ctx, View y, View x, const F& f) {
-  if (y.contiguous() && x.contiguous()) y = flat(y), x = flat(x);
-  const bool past = kPastCaches<F> && goes_past_caches(y, x);
-  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-    map_span(y.row<float>(r) + begin, x.row<const float>(r) + begin, end - begin, f, past);
-  });
-}
-
-/// y = f(a, b), where b has a's shape, or is one row, or one element.
-template <class F>
-Status map(Context& ctx, View y, View a, View b, const F& f) {
-  const bool same = b.rows == a.rows && b.cols == a.cols, element = !same && b.cols != a.cols;
-  if (y.contiguous() && a.contiguous() && (element || (same && b.contiguous()))) {
-    y = flat(y), a = flat(a);
-    if (same) b = flat(b);
-  }
-  const bool past = kPastCaches<F> && goes_past_caches(y, a, b);
-  const int64_t row_step = same ? b.ld : 0, column_step = element ? 0 : 1;
-  return for_each_span(ctx, y.rows, y.cols, [&](int64_t r, int64_t begin, int64_t end) {
-    const float* rhs = b.row<const float>(0) + r * row_step + begin * column_step;
-    map_span(y.row<float>(r) + begin, a.row<const float>(r) + begin, rhs, column_step, end - begin, f, past);
-  });
-}
+// Element by element: sums, products, ReLU, copies, conversions.
 
 struct Same {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return x; }
@@ -75,18 +28,6 @@ struct Relu {
 struct ReluBackward {
   LOWRANK_INLINE_MEMBER Vec operator()(Vec dy, Vec x) const { return select(at_least(zero(), x), zero(), dy); }
 };
-
-#define LOWRANK_ACTIVATION(Name, value, slope)                                              \
-  struct Name {                                                                             \
-    LOWRANK_INLINE_MEMBER Vec operator()(Vec x) const { return value(x); }                  \
-  };                                                                                        \
-  struct Name##Backward {                                                                   \
-    LOWRANK_INLINE_MEMBER Vec operator()(Vec dy, Vec x) const { return mul(dy, slope(x)); } \
-  };
-LOWRANK_ACTIVATION(Silu, silu, silu_slope)
-LOWRANK_ACTIVATION(Gelu, gelu, gelu_slope)
-LOWRANK_ACTIVATION(GeluTanh, gelu_tanh, gelu_tanh_slope)
-#undef LOWRANK_ACTIVATION
 
 /// db = dy, or dy * times, summed over what was broadcast when db has fewer elements.
 Status reduce_to(Context& ctx, const View& db, const View& dy, const View& times) {
@@ -140,13 +81,6 @@ Status multiply_add(Context& ctx, Out y, In x, f32 factor, f32 summand, i32 step
 Status accumulate(Context& ctx, InOut y, In x) { return map(ctx, y, y, x, Sum{}); }
 Status relu_forward(Context& ctx, Out y, In x) { return map(ctx, y, x, Relu{}); }
 Status relu_backward(Context& ctx, Out dx, In dy, In x) { return map(ctx, dx, dy, x, ReluBackward{}); }
-Status silu_forward(Context& ctx, Out y, In x) { return map(ctx, y, x, Silu{}); }
-Status silu_backward(Context& ctx, Out dx, In dy, In x) { return map(ctx, dx, dy, x, SiluBackward{}); }
-Status gelu_forward(Context& ctx, Out y, In x, bool tanh) { return tanh ? map(ctx, y, x, GeluTanh{}) : map(ctx, y, x, Gelu{}); }
-
-Status gelu_backward(Context& ctx, Out dx, In dy, In x, bool tanh) {
-  return tanh ? map(ctx, dx, dy, x, GeluTanhBackward{}) : map(ctx, dx, dy, x, GeluBackward{});
-}
 
 // --- fill and cast ---
 

@@ -9,14 +9,6 @@ constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 /// Where part i of `parts` nearly equal parts of n begins, in units of `unit`.
 constexpr int64_t part_begin(int64_t n, int64_t unit, int64_t parts, int64_t i) { return lesser(n, divide_up(n, unit) * i / parts * unit); }
 
-/// `n` elements are left at p: a whole vector, or the first n lanes. Masked memory operations are slow on some processors (a masked store
-/// is microcode on Zen), so the whole vectors of a span do without.
-LOWRANK_INLINE Vec load_lanes(const float* p, int64_t n) { return n >= kWidth ? load(p) : load_first(p, n); }
-LOWRANK_INLINE void store_lanes(float* p, Vec x, int64_t n, bool past = false) {
-  if (n < kWidth) return store_first(p, x, n);
-  past ? store_past(p, x) : store(p, x);
-}
-
 /// Whether to write f32 output y of a, and b, past the caches: it would not stay there, and an ordinary store first reads the line that it
 /// overwrites. An output that is an input too has had its lines read.
 bool goes_past_caches(const View& y, const View& a, const View& b = {}) {

@@ -7,7 +7,20 @@
 
 #include "kernels/simd/reductions.inl"
 
+#include "kernels/simd/map.inl"
+
 #include "kernels/simd/elementwise.inl"
+
+/// Activations, over vectors of their own.
+namespace wide {
+using wides::Vec, wides::Mask, wides::kWidth, wides::zero, wides::broadcast, wides::load, wides::load_first;
+#include "kernels/simd/math.inl"
+
+#include "kernels/simd/map.inl"
+
+#include "kernels/simd/activations.inl"
+}  // namespace wide
+using wide::silu_forward, wide::silu_backward, wide::gelu_forward, wide::gelu_backward, wide::swiglu_forward, wide::swiglu_backward;
 
 #include "kernels/simd/softmax.inl"
 
