@@ -12,6 +12,6 @@ constexpr int kTileRows = 14, kTileVecs = 2;
 constexpr int64_t kBlockK = 512;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows that meet them well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
-constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B are read in place
+constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B that lie close are read in place
 
 }  // namespace lowrank::avx512_emulated

@@ -1,4 +1,5 @@
-// SiLU, GELU and SwiGLU. Their arithmetic is one long chain for each vector, so they have vectors of their own: `wides` of vec.h.
+// SiLU, GELU and SwiGLU. Their arithmetic is one long chain for each vector, so they have vectors of their own: `wides` (avx512/vec.h,
+// avx2/pairs.h).
 
 #define LOWRANK_ACTIVATION(Name, value, slope)                                              \
   struct Name {                                                                             \

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/rows.inl"
 
-#include "kernels/simd/math.inl"
+#include "kernels/simd/exp.inl"
 
 #include "kernels/simd/reductions.inl"
 
@@ -14,6 +14,8 @@
 /// Activations, over vectors of their own.
 namespace wide {
 using wides::Vec, wides::Mask, wides::kWidth, wides::zero, wides::broadcast, wides::load, wides::load_first;
+#include "kernels/simd/exp.inl"
+
 #include "kernels/simd/math.inl"
 
 #include "kernels/simd/map.inl"

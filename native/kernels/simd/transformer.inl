@@ -1,4 +1,4 @@
-// RMS norm, SwiGLU and rotary positions.
+// RMS norm and rotary positions.
 
 // --- RMS norm ---
 
