@@ -1,4 +1,5 @@
-// One loop for functions of one argument, one for functions of two. Included for vectors and for those of activations (kernels.inl).
+// Vectors of a span, whole or in part, and loops over them: one for functions of one argument, one for functions of two. Included for
+// vectors and for those of activations (kernels.inl).
 
 /// `n` elements are left at p: a whole vector, or the first n lanes. Masked memory operations are slow on some processors (a masked store
 /// is microcode on Zen), so the whole vectors of a span do without.

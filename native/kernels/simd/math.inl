@@ -1,4 +1,4 @@
-// The activations, in f32, for every float, as exp.inl has exp.
+// The activations, in f32, for every float. What exp.inl says of its polynomial, of NaN and of small results holds here too.
 
 /// sigmoid(x + low) is tail / denominator on the left and 1 / denominator on the right, with tail = exp(-|x + low|), denominator = 1 +
 /// tail.
