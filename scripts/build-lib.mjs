@@ -3,11 +3,28 @@
  * a short program on. All of them lie two folders below the root, as lib/native/ does: `../../` of a module is the root in both.
  */
 import { spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { root } from "./files.mjs";
+
+/**
+ * Takes Node's modules without import statements: these run every getter of a module, and those of node:fs load all streams.
+ * (Bundlers look for the import of node:module, behind which the paths of the addon stand.)
+ * @type {import("esbuild").Plugin}
+ */
+const builtins = {
+  name: "builtins",
+  setup: ({ onLoad }) => onLoad({ filter: /\.ts$/ }, ({ path }) => ({ loader: "ts", contents: withoutImports(readFileSync(path, "utf8")) })),
+};
+
+/** @param {string} source */
+function withoutImports(source) {
+  return source.replace(/^import \{([^}]*)\} from ("node:(?!module").*");$/gm, (_, names, module) => {
+    return `const {${names.replace(/\btype \w+,?/g, "").replaceAll(" as ", ": ")}} = process.getBuiltinModule(${module});`;
+  });
+}
 
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 rmSync(join(root, "dist"), { recursive: true, force: true });
@@ -24,6 +41,7 @@ await build({
   bundle: true,
   splitting: true,
   packages: "external",
+  plugins: [builtins],
   platform: "node",
   format: "esm",
   target: "node20.19",

@@ -127,12 +127,22 @@ describe("a tensor of another thread", () => {
     const [answer] = (await once(worker, "message")) as [{ code: string; message: string; details: object }];
     await once(worker, "exit");
     expect(answer.code, JSON.stringify(answer)).toBe("WRONG_ENVIRONMENT");
-    expect(answer.message).toContain(`thread ${x.environment}`);
+    expect(answer.message).toContain("a clone of a tensor");
+  });
+
+  it("so is a clone", () => {
+    const x = keep(ones([2]));
+    thrown(() => add(x, structuredClone({ ...x }) as unknown as Tensor), "WRONG_ENVIRONMENT", "add: b", "a clone of a tensor");
+  });
+
+  it("one of another copy of lowrank is BAD_ARGUMENT, and named", () => {
+    const x = keep(ones([2]));
+    thrown(() => add(x, { ...x, dispose: () => undefined } as unknown as Tensor), "BAD_ARGUMENT", "another copy of lowrank");
   });
 
   it("what is no tensor is BAD_ARGUMENT", () => {
     const x = keep(ones([2]));
-    for (const wrong of [structuredClone({ ...x }), undefined, null, 3, [1, 2], new Float32Array(2)]) {
+    for (const wrong of [{ brand: "another" }, undefined, null, 3, [1, 2], new Float32Array(2)]) {
       thrown(() => add(x, wrong as unknown as Tensor), "BAD_ARGUMENT", "add: b");
     }
   });

@@ -2,12 +2,12 @@
  * @file Writing so that a reader sees the old file or the new one, whole: a temporary file in the same folder, flushed to the disk,
  * renamed over the old one, then the folder flushed. Whatever fails before the rename leaves the old file as it was.
  */
-import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, mkdir, open, rename, rm, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileError, type LowrankError } from "../native/errors.js";
+import { crypto } from "./crypto.js";
 import { attempt, ioError, maxTransfer, throwIfAborted } from "./file.js";
 
 /** The part of a file handle that writing needs. */
@@ -224,5 +224,5 @@ async function examine(path: string): Promise<Stats | undefined> {
 
 /** Recognisable and unguessable; short, because the length of names is limited. */
 function temporaryName(): string {
-  return `.lowrank-${randomBytes(8).toString("hex")}.tmp`;
+  return `.lowrank-${crypto().randomBytes(8).toString("hex")}.tmp`;
 }

@@ -204,8 +204,8 @@ export function parseJson(bytes: Uint8Array, rules: JsonRules): JsonNode {
   return readNode(new JsonCursor(checkJson(bytes, rules)));
 }
 
-/** Builds the tree of the next value; recursion is as deep as the text, which {@link checkJson} has bounded. */
-function readNode(cursor: JsonCursor): JsonNode {
+/** Consumes the next value as a tree; recursion is as deep as the text, which {@link checkJson} has bounded. */
+export function readNode(cursor: JsonCursor): JsonNode {
   const offset = cursor.offset;
   const kind = cursor.kind();
   switch (kind) {

@@ -1,5 +1,5 @@
 /** @file The adapter_config.json of a Σ adapter: lowrank's own (docs/adapters.md). Its `peft_type` makes PEFT refuse the folder. */
-import { webcrypto } from "node:crypto";
+import { crypto } from "../io/crypto.js";
 import { describeNode } from "../io/json-scanner.js";
 import { quoted } from "../native/errors.js";
 import { dtypes } from "../tensor/dtype.js";
@@ -27,7 +27,7 @@ export interface SigmaConfig {
 /** The fingerprint of a weight as it is now, whatever is submitted later. */
 export async function fingerprint(weight: Tensor): Promise<BaseWeight> {
   const { dtype, shape } = weight;
-  const hash = await webcrypto.subtle.digest("SHA-256", await weight.data());
+  const hash = await crypto().subtle.digest("SHA-256", await weight.data());
   return { dtype, shape, sha256: Buffer.from(hash).toString("hex") };
 }
 

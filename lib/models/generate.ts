@@ -1,7 +1,8 @@
 /** @file Generation: a model speaks token by token, with a cache of keys and values. */
-import { randomInt } from "node:crypto";
+
 import { withTape } from "../autograd/apply.js";
 import { argmax, embedding, reshape } from "../functions.js";
+import { crypto } from "../io/crypto.js";
 import { abortable } from "../native/abort.js";
 import { engine } from "../native/engine.js";
 import { checkNames, LowrankError } from "../native/errors.js";
@@ -186,7 +187,7 @@ function checkOptions(what: string, model: CausalLm, options: GenerateOptions, n
     temperature: options.temperature ?? generation.temperature ?? defaultTemperature,
     topK: options.topK ?? generation.topK,
     topP: options.topP ?? generation.topP,
-    seed: options.seed ?? randomInt(2 ** 48 - 1),
+    seed: options.seed ?? crypto().randomInt(2 ** 48 - 1),
     maxTokens: options.maxTokens ?? defaultMaxTokens,
     signal: options.signal,
     ends: new Set([...config.eosTokenIds, ...(generation.eosTokenIds ?? []), ...(eos === undefined ? [] : [eos])]),

@@ -17,7 +17,7 @@ export const errorCodes = {
   INDEX_OUT_OF_RANGE: "An index tensor holds a value outside its range.",
   NOT_INITIALIZED: "A parameter was used before it had a value.",
   DISPOSED: "The tensor, module or adapter was disposed before this use.",
-  WRONG_ENVIRONMENT: "The tensor belongs to another thread (main thread or worker).",
+  WRONG_ENVIRONMENT: "A clone of a tensor, which belongs to the thread (main thread or worker) that made it.",
   ASYNC_IN_SCOPE: "An async function was given to a scope that must be synchronous.",
   OUT_OF_MEMORY: "The memory budget does not allow this allocation.",
   NOT_RECORDABLE: "A recorded function read or wrote the elements of a tensor; it would do so only once.",

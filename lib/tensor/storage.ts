@@ -1,11 +1,7 @@
 /** @file A native buffer and who owns it: tensor handles, tape nodes and recordings each hold one count. */
-import { threadId } from "node:worker_threads";
 import { engine } from "../native/engine.js";
 
 export type StorageKind = "value" | "state" | "file";
-
-/** Names this environment (main thread or worker) in tensors, which belong to it. */
-export const environmentId: number = threadId;
 
 export class Storage {
   readonly handle: number;

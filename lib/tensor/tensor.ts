@@ -4,7 +4,7 @@ import { LowrankError } from "../native/errors.js";
 import { type DataOf, type DType, dtypes, isQuantized, storageBytes } from "./dtype.js";
 import { track, untrack } from "./scope.js";
 import { type Dyn, elementsOf, type Known, type Shape, type Sizes, shapeText } from "./shape.js";
-import { environmentId, Storage, type StorageKind } from "./storage.js";
+import { Storage, type StorageKind } from "./storage.js";
 
 declare const dims: unique symbol;
 
@@ -12,6 +12,9 @@ declare const dims: unique symbol;
 const dropped = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 let nextId = 1;
+
+/** In every tensor: a clone, which has lost the class, can be told from other objects by it. */
+const brand = "lowrank.Tensor";
 
 /** Where a tensor lies in its storage: rows of the folded leading axes, `ld` elements apart. */
 export interface Layout {
@@ -29,8 +32,8 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   readonly shape: Sizes<S>;
   readonly dtype: D;
   readonly device = "cpu";
-  /** The thread that owns the tensor (worker_threads.threadId). */
-  readonly environment: number = environmentId;
+  /** @internal */
+  readonly brand = brand;
   /** Unique in this environment. @internal */
   readonly id: number = nextId++;
   /** @internal */
@@ -168,19 +171,20 @@ export function checkTensor(fn: string, value: unknown, argument?: string): Tens
 }
 
 function notATensor(where: string, value: unknown): LowrankError {
-  const environment = (value as { environment?: unknown } | null | undefined)?.environment;
-  if (environment === environmentId) {
+  const tensor = value as Partial<Tensor> | null | undefined;
+  if (tensor?.brand !== brand) {
+    return new LowrankError("BAD_ARGUMENT", `${where}: expected a Tensor, found ${value === null ? "null" : typeof value}`);
+  }
+  if (typeof tensor.dispose === "function") {
     return new LowrankError(
       "BAD_ARGUMENT",
       `${where}: this tensor was made by another copy of lowrank. Load the package once, from one place (npm ls lowrank).`,
     );
   }
-  if (typeof environment === "number") {
-    return new LowrankError(
-      "WRONG_ENVIRONMENT",
-      `${where}: this tensor belongs to thread ${environment}, not to this one (${environmentId}). Send its data() instead, and make a tensor of it here.`,
-      { expected: environmentId, actual: environment },
-    );
-  }
-  return new LowrankError("BAD_ARGUMENT", `${where}: expected a Tensor, found ${value === null ? "null" : typeof value}`);
+  return new LowrankError(
+    "WRONG_ENVIRONMENT",
+    `${where}: this is a clone of a tensor, made by postMessage, workerData or structuredClone. A tensor belongs to the thread that made it: ` +
+      "send its data() instead, and make a tensor of it here.",
+    { expected: "a Tensor", actual: "a clone of a Tensor" },
+  );
 }

@@ -139,11 +139,11 @@ export class AddedTokenFinder {
 function wordEndsAt(text: string, end: number): boolean {
   if (end === 0) return false;
   const isPair = end >= 2 && codePointLength(text, end - 2) === 2;
-  return isWordCharacter.test(text.slice(end - (isPair ? 2 : 1), end));
+  return isWordCharacter(text.slice(end - (isPair ? 2 : 1), end));
 }
 
 function wordStartsAt(text: string, start: number): boolean {
-  return start < text.length && isWordCharacter.test(text.slice(start, start + codePointLength(text, start)));
+  return start < text.length && isWordCharacter(text.slice(start, start + codePointLength(text, start)));
 }
 
 /** Start of the white space that ends at `end`; all white space is one UTF-16 unit long. */

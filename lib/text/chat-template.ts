@@ -1,9 +1,9 @@
 /** @file Chat templates: Jinja as transformers runs it, with bounded work. */
-import { createHash } from "node:crypto";
+import { crypto } from "../io/crypto.js";
 import { maxTemplateBytes } from "../io/template-text.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { type ErrorDetails, fileError, LowrankError, quoted } from "../native/errors.js";
-import { Environment, parse, tokenize } from "./jinja.js";
+import { jinja } from "./jinja.js";
 import { strftime } from "./strftime.js";
 import { analyze, LimitedInterpreter, type Limits, type Program, TemplateLimit } from "./template-limits.js";
 
@@ -54,7 +54,7 @@ export class ChatTemplate {
 
   /** SHA-256 of the template's text (UTF-8), 64 hexadecimal digits. */
   get hash(): string {
-    return createHash("sha256").update(this.text, "utf8").digest("hex");
+    return crypto().createHash("sha256").update(this.text, "utf8").digest("hex");
   }
 
   /**
@@ -65,11 +65,11 @@ export class ChatTemplate {
     this.program ??= this.compile();
     const { program } = this;
     return this.guard("TEMPLATE_FAILED", () => {
-      const scope = new Environment();
+      const scope = new (jinja().Environment)();
       const interpreter = new LimitedInterpreter(scope, program, limitsFor(variables));
       const all = { ...globals(interpreter, now), ...variables };
       for (const [name, value] of Object.entries(all)) scope.set(name, value);
-      return interpreter.run(program.tree).value as string;
+      return interpreter.run().value as string;
     });
   }
 
@@ -77,6 +77,7 @@ export class ChatTemplate {
     if (longWhiteSpace.test(this.text)) throw this.limit(`has more than ${maxWhiteSpace} white space characters in a row`);
     // Jinja reads every line break of the source as \n.
     const source = this.text.replace(/\r\n?/g, "\n");
+    const { parse, tokenize } = jinja();
     return this.guard("TEMPLATE_SYNTAX", () => analyze(parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))));
   }
 

@@ -2,7 +2,7 @@
  * @file The parts of `@huggingface/jinja` that are used, with types. (Its own declarations import without file extensions, which
  * TypeScript cannot resolve for Node.)
  */
-import * as library from "@huggingface/jinja";
+import { createRequire } from "node:module";
 
 /** A node of the syntax tree; `type` is "For", "StringLiteral", … */
 export interface JinjaNode {
@@ -23,9 +23,9 @@ export interface JinjaScope {
   set(name: string, value: unknown): unknown;
 }
 
-interface JinjaInterpreter {
+export interface JinjaInterpreter {
   run(program: JinjaNode): JinjaValue;
-  evaluate(node: JinjaNode | undefined, scope: JinjaScope): JinjaValue;
+  evaluate: (node: JinjaNode | undefined, scope: JinjaScope) => JinjaValue;
 }
 
 interface Jinja {
@@ -35,4 +35,9 @@ interface Jinja {
   readonly parse: (tokens: unknown) => JinjaNode;
 }
 
-export const { Environment, Interpreter, tokenize, parse } = library as unknown as Jinja;
+const require = createRequire(import.meta.url);
+
+/** The library, loaded when the first template is used: most programs that start have none. */
+export function jinja(): Jinja {
+  return require("@huggingface/jinja") as Jinja;
+}

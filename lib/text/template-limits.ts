@@ -2,7 +2,7 @@
  * @file An interpreter for chat templates that counts work. Templates come from files; the library bounds nothing. Every node costs a
  * step and long values cost more, so time is bounded by steps; a value that would be too large is refused before it is made.
  */
-import { Interpreter, type JinjaNode, type JinjaScope, type JinjaValue } from "./jinja.js";
+import { type JinjaInterpreter, type JinjaNode, type JinjaScope, type JinjaValue, jinja } from "./jinja.js";
 
 /** A template asked for more than is allowed; `what` completes the sentence "the template …". */
 export class TemplateLimit extends Error {}
@@ -88,7 +88,10 @@ const statementTypes: ReadonlySet<string> = new Set([
 /** Filters that look at everything inside their operand. */
 const deepFilters: ReadonlySet<string> = new Set(["tojson", "string", "join", "sort", "unique", "dictsort"]);
 
-export class LimitedInterpreter extends Interpreter {
+export class LimitedInterpreter {
+  private readonly interpreter: JinjaInterpreter;
+  /** As the library evaluates a node; its children come back to {@link evaluate}. */
+  private readonly evaluateNode: JinjaInterpreter["evaluate"];
   private steps = 0;
   private depth = 0;
   private frame: Frame | undefined;
@@ -100,11 +103,18 @@ export class LimitedInterpreter extends Interpreter {
     private readonly program: Program,
     private readonly limits: Limits,
   ) {
-    super(scope);
+    this.interpreter = new (jinja().Interpreter)(scope);
+    this.evaluateNode = this.interpreter.evaluate.bind(this.interpreter);
+    this.interpreter.evaluate = (node, scope) => this.evaluate(node, scope);
   }
 
-  override evaluate(node: JinjaNode | undefined, scope: JinjaScope): JinjaValue {
-    if (node === undefined) return super.evaluate(node, scope);
+  /** Runs the whole template. */
+  run(): JinjaValue {
+    return this.interpreter.run(this.program.tree);
+  }
+
+  private evaluate(node: JinjaNode | undefined, scope: JinjaScope): JinjaValue {
+    if (node === undefined) return this.evaluateNode(node, scope);
     if (this.depth === maxDepth) throw new TemplateLimit(`nests more than ${maxDepth} levels deep`);
     this.charge(1 + (this.program.sizes.get(node) ?? 0));
     const frame: Frame = { node, parent: this.frame };
@@ -112,7 +122,7 @@ export class LimitedInterpreter extends Interpreter {
     this.depth++;
     let value: JinjaValue;
     try {
-      value = super.evaluate(node, scope);
+      value = this.evaluateNode(node, scope);
     } finally {
       this.frame = frame.parent;
       this.depth--;
@@ -245,7 +255,7 @@ export class LimitedInterpreter extends Interpreter {
     const isPrinted = this.program.printed.has(frame.node) ? !statementTypes.has(frame.node.type) : isTilde(frame.parent?.node);
     if (!isPrinted || (value.type !== "BooleanValue" && value.type !== "NullValue")) return value;
     const word = value.type === "NullValue" ? "None" : value.value === true ? "True" : "False";
-    return super.evaluate({ type: "StringLiteral", value: word }, undefined as unknown as JinjaScope);
+    return this.evaluateNode({ type: "StringLiteral", value: word }, undefined as unknown as JinjaScope);
   }
 }
 

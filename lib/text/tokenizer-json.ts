@@ -2,7 +2,7 @@
  * @file Reads tokenizer.json (the format of the `tokenizers` library, version 1.0). The vocabulary and the merges, nearly all of the
  * file, are walked without building a tree. Everything that the tokenizer relies on is checked here, so that later code need not.
  */
-import { checkJson, JsonCursor, type JsonRules, type JsonValue, jsonError, parseJson, plainValue } from "../io/json-scanner.js";
+import { checkJson, JsonCursor, type JsonRules, type JsonValue, jsonError, plainValue, readNode } from "../io/json-scanner.js";
 import type { ErrorCode } from "../native/error-codes.js";
 import { type LowrankError, quoted } from "../native/errors.js";
 import { type AddedTokenList, readAddedTokens } from "./added-tokens.js";
@@ -72,8 +72,8 @@ export function readTokenizerJson(bytes: Uint8Array, path: string): TokenizerJso
   };
 }
 
-/** Places of the parts of the model, by key. */
-type Places = ReadonlyMap<string, { readonly start: number; readonly end: number }>;
+/** Offsets of the parts of the model, by key. */
+type Places = ReadonlyMap<string, number>;
 
 class Reader {
   readonly table = new TokenTable();
@@ -104,8 +104,10 @@ class Reader {
   /** The model; its tokens go into the table. */
   model(): ModelSpec {
     const fields = Object.create(null) as { [key: string]: JsonValue };
-    for (const [key, { start, end }] of this.places) {
-      if (key !== "vocab" && key !== "merges") fields[key] = plainValue(parseJson(this.bytes, { ...this.rules, start, end }));
+    for (const [key, offset] of this.places) {
+      if (key === "vocab" || key === "merges") continue;
+      this.cursor.seek(offset);
+      fields[key] = this.value();
     }
     const component = new Component(this.path, "model", fields);
     // Files of old versions have no type; only byte-pair encoding has merges.
@@ -217,26 +219,22 @@ class Reader {
   private enter(name: string, kind: "array" | "object", code: ErrorCode): void {
     const place = this.places.get(name);
     if (place === undefined) throw this.fail(code, `the model has no ${kind} "${name}"`, 0);
-    this.cursor.seek(place.start);
+    this.cursor.seek(place);
     if (this.cursor.kind() !== kind) throw this.fail(code, `model.${name} is not an ${kind}`);
   }
 
   private locate(): Places {
-    const places = new Map<string, { start: number; end: number }>();
+    const places = new Map<string, number>();
     if (this.cursor.kind() !== "object") throw this.fail("TOKENIZER_BAD_JSON", '"model" is not an object');
     this.cursor.object((key) => {
-      const start = this.cursor.offset;
-      this.cursor.skip();
-      places.set(key, { start, end: this.cursor.offset });
+      places.set(key, this.cursor.offset);
     });
     return places;
   }
 
   /** Consumes the next value as a tree. */
   private value(): JsonValue {
-    const start = this.cursor.offset;
-    this.cursor.skip();
-    return plainValue(parseJson(this.bytes, { ...this.rules, start, end: this.cursor.offset }));
+    return plainValue(readNode(this.cursor));
   }
 
   private fail(code: ErrorCode, problem: string, offset = this.cursor.offset): LowrankError {
