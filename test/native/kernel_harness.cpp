@@ -1,5 +1,6 @@
 #include "kernel_harness.h"
 
+#include <algorithm>
 #include <array>
 
 namespace test {
@@ -36,13 +37,11 @@ float Random::between(float low, float high) { return low + (high - low) * stati
 
 Writable::Writable(const View& v, bool in_out) : view(v), keeps_value(in_out) { before = bytes(); }
 
-bool Writable::inside(size_t byte) const {
-  const int64_t element = static_cast<int64_t>(byte) / bytes_of(view.dtype);
-  return element % view.ld < view.cols;
-}
-
 void Writable::reset() const {
-  for (size_t i = 0; i < before.size(); ++i) view.data[i] = keeps_value || !inside(i) ? before[i] : std::byte{0xFF};
+  std::copy(before.begin(), before.end(), view.data);
+  if (keeps_value || before.empty()) return;
+  const int64_t size = bytes_of(view.dtype);
+  for (int64_t r = 0; r < view.rows; ++r) std::fill_n(view.data + r * view.ld * size, view.cols * size, std::byte{0xFF});
 }
 
 std::vector<std::byte> Writable::bytes() const {
@@ -51,8 +50,11 @@ std::vector<std::byte> Writable::bytes() const {
 }
 
 bool Writable::gaps_kept() const {
-  for (size_t i = 0; i < before.size(); ++i)
-    if (!inside(i) && view.data[i] != before[i]) return false;
+  const int64_t size = bytes_of(view.dtype);
+  for (int64_t r = 0; r + 1 < view.rows; ++r) {
+    const int64_t gap = (r * view.ld + view.cols) * size, next_row = (r + 1) * view.ld * size;
+    if (!before.empty() && !std::equal(view.data + gap, view.data + next_row, before.data() + gap)) return false;
+  }
   return true;
 }
 

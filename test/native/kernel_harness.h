@@ -94,10 +94,9 @@ struct Writable {
   std::vector<std::byte> before;
 
   Writable(const View& v, bool in_out);
-  bool inside(size_t byte) const;  // false: in a gap
-  void reset() const;              // the value before, or garbage in an Out
+  void reset() const;  // the value before, or garbage in an Out
   std::vector<std::byte> bytes() const;
-  bool gaps_kept() const;
+  bool gaps_kept() const;  // whether what lies between the rows is as before
 };
 
 inline void collect(std::vector<Writable>& list, const Out& v) {

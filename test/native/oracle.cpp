@@ -19,17 +19,18 @@ Mat transposed(const Mat& a) {
 
 Mat product(const Mat& a, const Mat& b) {
   Mat y(a.rows, b.cols);
+  std::vector<double> magnitude(static_cast<size_t>(b.cols));
   for (int64_t r = 0; r < y.rows; ++r) {
-    for (int64_t c = 0; c < y.cols; ++c) {
-      double sum = 0, magnitude = 0, carried = 0;
-      for (int64_t k = 0; k < a.cols; ++k) {
-        sum += a(r, k) * b(k, c);
-        magnitude += std::abs(a(r, k) * b(k, c));
-        carried += a.bound(r, k) * std::abs(b(k, c)) + std::abs(a(r, k)) * b.bound(k, c) + a.bound(r, k) * b.bound(k, c);
+    std::fill(magnitude.begin(), magnitude.end(), 0.0);
+    // y.bound(r, c) holds what the bounds of the factors carry into the sum.
+    for (int64_t k = 0; k < a.cols; ++k) {
+      for (int64_t c = 0; c < y.cols; ++c) {
+        y(r, c) += a(r, k) * b(k, c);
+        magnitude[static_cast<size_t>(c)] += std::abs(a(r, k) * b(k, c));
+        y.bound(r, c) += a.bound(r, k) * std::abs(b(k, c)) + std::abs(a(r, k)) * b.bound(k, c) + a.bound(r, k) * b.bound(k, c);
       }
-      y(r, c) = sum;
-      y.bound(r, c) = sum_bound(a.cols, magnitude, sum) + carried;
     }
+    for (int64_t c = 0; c < y.cols; ++c) y.bound(r, c) += sum_bound(a.cols, magnitude[static_cast<size_t>(c)], y(r, c));
   }
   return y;
 }
