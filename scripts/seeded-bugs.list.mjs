@@ -207,6 +207,14 @@ const simd = [
     backend: "avx512_emulated",
   },
   {
+    name: "db is turned back from its first column",
+    file: "native/kernels/simd/lora.inl",
+    find: "t.row<const float>(i)[r]",
+    replace: "t.row<const float>(i)[0]",
+    tests: op("loraLinear f32"),
+    backend: "avx2",
+  },
+  {
     name: "the second vector of a pair chooses as the first",
     file: "native/kernels/avx2/pairs.h",
     find: "avx2::select(m.b, yes.b, no.b)",

@@ -51,6 +51,7 @@ TEST(linear_weight_gradients) {
   std::vector<Sizes> all = sizes();
   all.push_back({1500, 20, 33});
   all.push_back({700, 512, 40});
+  all.push_back({600, 20, 1024});
   for (const Setup& setup : setups()) {
     for (const Sizes& n : all) {
       Matrix<float> x(setup, n.m, n.i), w(setup, n.o, n.i), dy(setup, n.m, n.o), dx(setup, n.m, n.i), dw(setup, n.o, n.i),

@@ -27,7 +27,7 @@ struct Product {
 struct Plan {
   int64_t k, k_blocks;
   int64_t rows, row_blocks, deep, deep_blocks, group, groups;  // packed at once: rows, blocks of K, matrices of a batch
-  bool a_in_place;
+  bool a_in_place, in_chunks;
   int64_t a_floats, strip_floats;  // packed: rows of one matrix, columns of one task
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
@@ -46,10 +46,11 @@ bool lies_close(const Factor& f) {
   return f.ld < kFar && f.ld % kCrowded != 0;
 }
 
+constexpr int64_t kUnpackedRows = 24;  // of C: up to so many, B is read where it lies, wherever that is
+
 /// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
 bool reads_b_in_place(const Product& p, const Segment& s) {
-  constexpr int64_t kFewRows = 24;
-  return p.m <= (lies_close(s.b) ? kRowsInPlace : kFewRows) && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
+  return p.m <= (lies_close(s.b) ? kRowsInPlace : kUnpackedRows) && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
 }
 
 /// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does for a few
@@ -62,6 +63,14 @@ bool reads_a_in_place(const Product& p) {
   return p.n <= (lies_close(s.a) ? kFewColumns : kFewCrowded) || (p.m <= kTurnedRows && reads_b_in_place(p, s));
 }
 
+/// Whether few rows of C meet rows of B that are read in place though they do not lie close: some of them at a time then meet all columns
+/// of a strip, while the sums wait, so that they are read nearly one after the other.
+bool goes_in_chunks(const Product& p) {
+  constexpr int64_t kManyK = 128;
+  const Segment& s = p.segments[0];
+  return p.m <= kUnpackedRows && p.n % kWidth == 0 && s.k >= kManyK && !lies_close(s.b) && reads_a_in_place(p) && reads_b_in_place(p, s);
+}
+
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
 int threads_of(const Product& p, int threads) {
   constexpr int64_t kWorthSharing = 1 << 20;  // flops
@@ -72,14 +81,14 @@ int threads_of(const Product& p, int threads) {
 /// threads.
 int64_t strips_across(const Product& p, int64_t group, int threads) {
   const int64_t panels = divide_up(p.n, kTileCols);
-  return clamp(divide_up(enough_tasks(threads), group), divide_up(panels, kStripPanels), panels);
+  return clamp(divide_up(goes_in_chunks(p) ? 3 * threads : enough_tasks(threads), group), divide_up(panels, kStripPanels), panels);
 }
 
 Plan make_plan(const Product& p, int threads) {
   Plan plan;
   plan.k = p.segments[0].k + p.segments[1].k;
   plan.k_blocks = greater(1, divide_up(plan.k, kBlockK));
-  plan.a_in_place = reads_a_in_place(p);
+  plan.a_in_place = reads_a_in_place(p), plan.in_chunks = goes_in_chunks(p);
   plan.rows = round_up(divide_up(p.m, divide_up(p.m, kBlockRows)), kTileRows);
   plan.row_blocks = divide_up(p.m, plan.rows);
   const int64_t depth = plan.a_in_place ? divide_up(plan.k, plan.k_blocks) : lesser(plan.k, kBlockK);
@@ -188,6 +197,8 @@ struct Panel {
   int64_t k_block, index;
   bool in_place;
   PanelRows rows[2];
+  int64_t k_from = 0;  // in the block of K, where the rows are a chunk of it
+  bool resumes = false, pauses = false;
 };
 
 /// Looks for the rows where they lie. False where packing them saves more than it costs, or the micro-kernel cannot read them so.
@@ -227,7 +238,8 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   const Product& p = *block.p;
   const Factor& a = p.segments[0].a;
   const bool in_place = block.plan->a_in_place;
-  const int64_t k0 = block.plan->k_begin(panel.k_block), batch = block.batch0 + strip.matrix, column = panel.index * kTileCols;
+  const int64_t k0 = block.plan->k_begin(panel.k_block) + panel.k_from, batch = block.batch0 + strip.matrix,
+                column = panel.index * kTileCols;
   const int64_t step = !in_place ? panel.rows[1].k_end : a.k_contiguous ? a.ld : 1;
   const float* rows = block.packed_a(strip.matrix, panel.k_block);
   if (in_place)
@@ -237,11 +249,34 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column);
   call.bias = p.bias ? p.bias + column : nullptr;
   call.accumulate = p.accumulate || panel.k_block > 0;
-  for (int64_t i = begin; i < end; i += kTileRows) {
+  call.resumes = panel.resumes, call.pauses = panel.pauses;
+  // Packed panels have kTileRows rows; others are dealt evenly, because a tile of one or two waits for its own sums.
+  const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kTileRows)) : kTileRows;
+  for (int64_t i = begin; i < end; i += tile) {
     call.a = rows + i * step;
+    call.sums = strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
     call.ask = asks.take();
-    multiply_rows(call, !in_place || !a.k_contiguous, end - i);
+    multiply_rows(call, !in_place || !a.k_contiguous, lesser(tile, end - i));
+  }
+}
+
+/// All rows of a strip, chunk by chunk of a block of K; the sums wait where packed panels would be.
+void multiply_in_chunks(const Block& block, const Strip& strip, int64_t k_block) {
+  constexpr int64_t kChunk = 64;
+  const int64_t k0 = block.plan->k_begin(k_block), k = block.plan->k_begin(k_block + 1) - k0;
+  const int64_t tiles = divide_up(strip.row_end - strip.row_begin, kTileRows);
+  for (int64_t first = 0; first < k; first += kChunk) {
+    for (int64_t index = strip.first; index < strip.end; ++index) {
+      Panel panel = panel_at(block, strip, k_block, index);
+      panel.k_from = first, panel.resumes = first > 0, panel.pauses = first + kChunk < k;
+      panel.rows[0].at += first * panel.rows[0].ld;
+      panel.rows[0].k_end = panel.rows[1].k_end = lesser(kChunk, k - first);
+      const bool wraps = index + 1 == strip.end;
+      const int64_t column = (wraps ? strip.first : index + 1) * kTileCols, from = wraps ? first + kChunk : first;
+      const Window next{block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0 + from, lesser(kChunk, k - from)};
+      multiply_panel(block, strip, panel, strip.row_begin, strip.row_end, {block.p->segments[0].b, next, tiles});
+    }
   }
 }
 
@@ -257,6 +292,10 @@ void multiply_task(const Block& block, int64_t task) {
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
   strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
+    if (block.plan->in_chunks) {
+      multiply_in_chunks(block, strip, k_block);
+      continue;
+    }
     const int64_t band = block.plan->band(k_block);
     for (int64_t row = strip.row_begin; row < strip.row_end; row += band) {
       const int64_t row_end = lesser(strip.row_end, row + band);

@@ -64,8 +64,23 @@ int64_t lora_forward_scratch(int threads, Out y, Out h, In x, In w, In bias, In 
 
 // --- backward ---
 
+/// Whether db = dy^T u is rather computed as u^T dy, the same sums: dy then fills whole vectors, and far rows of it are read in chunks.
+bool turns_db(const View& dy, int64_t rank) {
+  constexpr int64_t kFewest = 4;  // fewer are products of another kind
+  return rank >= kFewest && rank <= (lies_close(factor_of(dy, false)) ? kWidth : kUnpackedRows);
+}
+
+/// c = t^T
+Status turn(Context& ctx, const View& c, const View& t) {
+  constexpr int64_t kRows = 64;
+  return run_tiles(ctx, divide_up(c.rows, kRows), c.rows * c.cols, [&](int64_t task) {
+    for (int64_t r = task * kRows; r < lesser(c.rows, (task + 1) * kRows); ++r)
+      for (int64_t i = 0; i < c.cols; ++i) c.row<float>(r)[i] = t.row<const float>(i)[r];
+  });
+}
+
 struct LoraBackward {
-  View dh, v, u;  // dh = scale dy b; v = dh m^T; u = scale h m
+  View dh, v, u, turned_db;  // dh = scale dy b; v = dh m^T; u = scale h m; turned_db = db^T, or absent
   Dropout dropout;
   Product for_dh, for_da, for_db, for_dm, for_dx, adapter_dx;  // adapter_dx: with dropout, its part of dx apart
   std::byte* shared;
@@ -84,7 +99,12 @@ void plan_backward(LoraBackward& f, int threads, std::byte* base, const View& dx
   int64_t shared = greater(product_scratch(threads, f.for_dh),
                            greater(middle_scratch(threads, f.v, f.dh, m, true), middle_scratch(threads, f.u, h, m, false)));
   if (p > 0 && base) f.dropout = make_dropout(record, p, site);
-  if (db) f.for_db = product_tn(db, dy, f.u);
+  if (db && turns_db(dy, rank)) {
+    f.turned_db = matrix_of(scratch.take(rank * db.rows), rank, db.rows);
+    f.for_db = product_tn(f.turned_db, f.u, dy);
+  } else if (db) {
+    f.for_db = product_tn(db, dy, f.u);
+  }
   if (dm && !is_diagonal(m, rank)) f.for_dm = product_tn(dm, h, f.dh);
   if (da) {
     f.for_da = product_tn(da, f.v, x);
@@ -128,6 +148,7 @@ Status lora_backward(Context& ctx, Out dx, Out da, Out dm, Out db, Out dbias, In
   if (db && status.ok()) {
     status = times_middle(ctx, f.u, h, m, false, scale, f.shared);
     if (status.ok()) status = compute(ctx, f.for_db, f.shared);
+    if (status.ok() && turns_db(dy, a.rows)) status = turn(ctx, db, f.turned_db);
   }
   if (dm && status.ok()) status = is_diagonal(m, a.rows) ? column_sums(ctx, dm, h, f.dh, h.rows, 1.0f) : compute(ctx, f.for_dm, f.shared);
   if (da && status.ok()) status = compute(ctx, f.for_da, f.shared);

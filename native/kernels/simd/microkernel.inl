@@ -23,6 +23,8 @@ struct TileCall {
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
   bool accumulate;    // C already holds the earlier blocks of K
+  float* sums;        // kTileCols to a row: where the sums of the k before are, if the tile resumes, and stay, if it pauses
+  bool resumes, pauses;
   Ask ask;
 };
 

@@ -159,7 +159,7 @@ class Asks {
     } else {
       rows_ = next.k, rows_each_ = greater(32, divide_up(next.k, tiles));
       first_.other = (next.outer - 1) * size, first_.step = row_bytes_, first_.count = rows_each_;
-      first_.at_once = rows_each_ > 64 ? 4 : rows_each_ > 32 ? 2 : 1;
+      first_.at_once = rows_each_ > 64 ? 4 : rows_each_ > 32 || next.k <= 64 ? 2 : 1;
     }
     k_contiguous_ = f.k_contiguous;
   }

@@ -18,7 +18,12 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
   Vec sum[Rows][Vecs];
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
-  const float *c_row = t.c, *c_end = t.c + Rows * t.ldc;
+  if (t.resumes) {
+    LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = load(t.sums + r * kTileCols + v * kWidth);
+    }
+  }
+  const float *c_end = t.c + Rows * t.ldc, *c_row = t.pauses ? c_end : t.c;
   const std::byte *ask = t.ask.at, *ask_end = ask + t.ask.count * t.ask.step;
   int64_t k = 0;
   for (const PanelRows& rows : t.b) {
@@ -42,6 +47,12 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
       LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
     }
     for (; k < rows.k_end; ++k, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
+  }
+  if (t.pauses) {
+    LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
+      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) store(t.sums + r * kTileCols + v * kWidth, sum[r][v]);
+    }
+    return;
   }
   Vec start[Vecs];  // what C begins with
   LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) start[v] = t.bias ? load_first(t.bias + v * kWidth, t.cols - v * kWidth) : zero();
