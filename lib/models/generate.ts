@@ -1,5 +1,4 @@
 /** @file Generation: a model speaks token by token, with a cache of keys and values. */
-
 import { withTape } from "../autograd/apply.js";
 import { argmax, embedding, reshape } from "../functions.js";
 import { crypto } from "../io/crypto.js";

@@ -46,7 +46,9 @@ bool lies_close(const Factor& f) {
   return f.ld < kFar && f.ld % kCrowded != 0;
 }
 
-constexpr int64_t kUnpackedRows = 24;  // of C: up to so many, B is read where it lies, wherever that is
+constexpr int64_t kUnpackedRows = 24;    // of C: up to so many, B is read where it lies, wherever that is
+constexpr int64_t kFewestChunked = 128;  // k
+static_assert(kUnpackedRows <= lesser(kFewestChunked, kBlockK), "the sums of chunks find room where packed columns would be");
 
 /// Whether the micro-kernel may step through rows of B where they lie: the fewer rows C has, the less packing them saves.
 bool reads_b_in_place(const Product& p, const Segment& s) {
@@ -66,9 +68,9 @@ bool reads_a_in_place(const Product& p) {
 /// Whether few rows of C meet rows of B that are read in place though they do not lie close: some of them at a time then meet all columns
 /// of a strip, while the sums wait, so that they are read nearly one after the other.
 bool goes_in_chunks(const Product& p) {
-  constexpr int64_t kManyK = 128;
   const Segment& s = p.segments[0];
-  return p.m <= kUnpackedRows && p.n % kWidth == 0 && s.k >= kManyK && !lies_close(s.b) && reads_a_in_place(p) && reads_b_in_place(p, s);
+  return p.m <= kUnpackedRows && p.n % kWidth == 0 && s.k >= kFewestChunked && !lies_close(s.b) && reads_a_in_place(p) &&
+         reads_b_in_place(p, s);
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
@@ -78,7 +80,7 @@ int threads_of(const Product& p, int threads) {
 }
 
 /// Into how many strips the panels of columns are dealt: wide ones, whose columns are packed once for many rows, but enough for all
-/// threads.
+/// threads; wider ones where rows of B are read across them.
 int64_t strips_across(const Product& p, int64_t group, int threads) {
   const int64_t panels = divide_up(p.n, kTileCols);
   return clamp(divide_up(goes_in_chunks(p) ? 3 * threads : enough_tasks(threads), group), divide_up(panels, kStripPanels), panels);
@@ -108,7 +110,7 @@ Plan make_plan(const Product& p, int threads) {
 struct Block {
   const Product* p;
   const Plan* plan;
-  float *strips, *a;  // for each thread a strip of packed columns; the packed rows
+  float *strips, *a;  // for each thread a strip of packed columns, or the sums of chunks; the packed rows
   int64_t batch0, group, row0, rows, k_first, k_end;
   int64_t panels, across, down;  // how it is shared out: strips of panels, parts of the rows
 
@@ -254,7 +256,8 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kTileRows)) : kTileRows;
   for (int64_t i = begin; i < end; i += tile) {
     call.a = rows + i * step;
-    call.sums = strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols;
+    const bool keeps = panel.resumes || panel.pauses;
+    call.sums = keeps ? strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols : nullptr;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
     call.ask = asks.take();
     multiply_rows(call, !in_place || !a.k_contiguous, lesser(tile, end - i));

@@ -66,7 +66,7 @@ int64_t lora_forward_scratch(int threads, Out y, Out h, In x, In w, In bias, In 
 
 /// Whether db = dy^T u is rather computed as u^T dy, the same sums: dy then fills whole vectors, and far rows of it are read in chunks.
 bool turns_db(const View& dy, int64_t rank) {
-  constexpr int64_t kFewest = 4;  // fewer are products of another kind
+  constexpr int64_t kFewest = 4;  // a tile of fewer rows waits for its own sums
   return rank >= kFewest && rank <= (lies_close(factor_of(dy, false)) ? kWidth : kUnpackedRows);
 }
 
