@@ -19,18 +19,20 @@ Mat transposed(const Mat& a) {
 
 Mat product(const Mat& a, const Mat& b) {
   Mat y(a.rows, b.cols);
-  std::vector<double> magnitude(static_cast<size_t>(b.cols));
+  const Mat columns = transposed(b);
   for (int64_t r = 0; r < y.rows; ++r) {
-    std::fill(magnitude.begin(), magnitude.end(), 0.0);
-    // y.bound(r, c) holds what the bounds of the factors carry into the sum.
-    for (int64_t k = 0; k < a.cols; ++k) {
-      for (int64_t c = 0; c < y.cols; ++c) {
-        y(r, c) += a(r, k) * b(k, c);
-        magnitude[static_cast<size_t>(c)] += std::abs(a(r, k) * b(k, c));
-        y.bound(r, c) += a.bound(r, k) * std::abs(b(k, c)) + std::abs(a(r, k)) * b.bound(k, c) + a.bound(r, k) * b.bound(k, c);
+    for (int64_t c = 0; c < y.cols; ++c) {
+      const double *x = a.value.data() + r * a.cols, *x_bound = a.error.data() + r * a.cols;
+      const double *z = columns.value.data() + c * a.cols, *z_bound = columns.error.data() + c * a.cols;
+      double sum = 0, magnitude = 0, carried = 0;
+      for (int64_t k = 0; k < a.cols; ++k) {
+        sum += x[k] * z[k];
+        magnitude += std::abs(x[k] * z[k]);
+        carried += x_bound[k] * std::abs(z[k]) + std::abs(x[k]) * z_bound[k] + x_bound[k] * z_bound[k];
       }
+      y(r, c) = sum;
+      y.bound(r, c) = sum_bound(a.cols, magnitude, sum) + carried;
     }
-    for (int64_t c = 0; c < y.cols; ++c) y.bound(r, c) += sum_bound(a.cols, magnitude[static_cast<size_t>(c)], y(r, c));
   }
   return y;
 }
