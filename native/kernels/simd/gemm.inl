@@ -200,7 +200,6 @@ struct Panel {
   bool in_place;
   PanelRows rows[2];
   int64_t k_from = 0;  // in the block of K, where the rows are a chunk of it
-  bool resumes = false, pauses = false;
 };
 
 /// Looks for the rows where they lie. False where packing them saves more than it costs, or the micro-kernel cannot read them so.
@@ -251,13 +250,13 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column);
   call.bias = p.bias ? p.bias + column : nullptr;
   call.accumulate = p.accumulate || panel.k_block > 0;
-  call.resumes = panel.resumes, call.pauses = panel.pauses;
+  call.resumes = panel.k_from > 0, call.pauses = k0 + panel.rows[1].k_end < block.plan->k_begin(panel.k_block + 1);
   // Packed panels have kTileRows rows; others are dealt evenly, because a tile of one or two waits for its own sums.
   const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kTileRows)) : kTileRows;
   for (int64_t i = begin; i < end; i += tile) {
     call.a = rows + i * step;
-    const bool keeps = panel.resumes || panel.pauses;
-    call.sums = keeps ? strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols : nullptr;
+    call.sums =
+        call.resumes || call.pauses ? strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols : nullptr;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
     call.ask = asks.take();
     multiply_rows(call, !in_place || !a.k_contiguous, lesser(tile, end - i));
@@ -272,7 +271,7 @@ void multiply_in_chunks(const Block& block, const Strip& strip, int64_t k_block)
   for (int64_t first = 0; first < k; first += kChunk) {
     for (int64_t index = strip.first; index < strip.end; ++index) {
       Panel panel = panel_at(block, strip, k_block, index);
-      panel.k_from = first, panel.resumes = first > 0, panel.pauses = first + kChunk < k;
+      panel.k_from = first;
       panel.rows[0].at += first * panel.rows[0].ld;
       panel.rows[0].k_end = panel.rows[1].k_end = lesser(kChunk, k - first);
       const bool wraps = index + 1 == strip.end;

@@ -72,10 +72,8 @@ bool turns_db(const View& dy, int64_t rank) {
 
 /// c = t^T
 Status turn(Context& ctx, const View& c, const View& t) {
-  constexpr int64_t kRows = 64;
-  return run_tiles(ctx, divide_up(c.rows, kRows), c.rows * c.cols, [&](int64_t task) {
-    for (int64_t r = task * kRows; r < lesser(c.rows, (task + 1) * kRows); ++r)
-      for (int64_t i = 0; i < c.cols; ++i) c.row<float>(r)[i] = t.row<const float>(i)[r];
+  return for_each_row(ctx, c.rows, c.cols, [&](int64_t r) {
+    for (int64_t i = 0; i < c.cols; ++i) c.row<float>(r)[i] = t.row<const float>(i)[r];
   });
 }
 
