@@ -148,10 +148,14 @@ describe("a buffer", () => {
     for (const x of results) x.dispose();
   });
 
-  it("of a tensor that was dropped is freed once the event loop turns", async () => {
+  it.each<[string, () => Tensor]>([
+    ["made outside of scopes", () => zeros([1000])],
+    ["that scopes returned", () => tidy(() => tidy(() => zeros([1000])))],
+    ["that was made of a view", () => tidy(() => slice(zeros([2, 500]), 0, 1, 2))],
+  ])("of a dropped tensor %s is freed once the event loop turns", async (_, make) => {
     const before = tensors();
     for (let round = 0; round < 10; round++) {
-      for (let i = 0; i < 100; i++) zeros([1000]);
+      for (let i = 0; i < 100; i++) make();
       await setImmediate();
     }
     for (let round = 0; round < 100 && tensors() > before; round++) {

@@ -70,7 +70,7 @@ export class Engine {
   /** Copies a view, rows packed, to `destination` (exactly its bytes) once all commands before have run. */
   async read(view: View, destination: Uint8Array): Promise<void> {
     this.#refuseWhileRecording("read");
-    this.#putView(0, view);
+    putView(this.#native.args, 0, view);
     return this.#settled(this.#native.read(destination, this.owner));
   }
 
@@ -169,35 +169,23 @@ export class Engine {
     return this.#native.stopProfile();
   }
 
-  #putView(at: number, view: View | undefined): void {
-    const args = this.#native.args;
-    if (view === undefined) {
-      args[at] = 0;
-      return;
-    }
-    args[at] = view.handle;
-    args[at + 1] = view.dtypeCode;
-    args[at + 2] = view.offset;
-    args[at + 3] = view.rows;
-    args[at + 4] = view.cols;
-    args[at + 5] = view.ld;
-  }
-
   #bindKernels(): Kernels {
+    const native = this.#native;
     const bound: Record<string, (...values: unknown[]) => void> = Object.create(null);
     this.description.kernels.forEach(({ name, parameters }, index) => {
-      const views = parameters.split(",").map((parameter) => !/^\s*(f32|i32|u64|bool)\s/.test(parameter));
+      const isView = parameters.split(",").map((parameter) => !/^\s*(f32|i32|u64|bool)\s/.test(parameter));
+      const { args } = native;
       bound[name] = (...values) => {
         let at = 0;
-        for (let i = 0; i < views.length; i++) {
-          if (views[i]) {
-            this.#putView(at, values[i] as View | undefined);
-            at += 6;
+        for (let i = 0; i < isView.length; i++) {
+          if (isView[i] === true) {
+            putView(args, at, values[i] as View | undefined);
+            at += viewNumbers;
           } else {
-            this.#native.args[at++] = Number(values[i]);
+            args[at++] = Number(values[i]);
           }
         }
-        if (this.#native.submit(index, this.owner) !== undefined) throw this.#outOfMemory(undefined, name);
+        if (native.submit(index, this.owner) !== undefined) throw this.#outOfMemory(undefined, name);
       };
     });
     return bound as unknown as Kernels;
@@ -221,6 +209,22 @@ export class Engine {
       throw toError(failure as NativeFailure);
     }
   }
+}
+
+/** How many numbers a view is, as native code reads them. */
+const viewNumbers = 6;
+
+function putView(args: Float64Array, at: number, view: View | undefined): void {
+  if (view === undefined) {
+    args[at] = 0;
+    return;
+  }
+  args[at] = view.handle;
+  args[at + 1] = view.dtypeCode;
+  args[at + 2] = view.offset;
+  args[at + 3] = view.rows;
+  args[at + 4] = view.cols;
+  args[at + 5] = view.ld;
 }
 
 function chooseBackend(native: NativeModule, { backends, bestBackend }: NativeDescription): string {

@@ -16,7 +16,7 @@ export interface LoraLinearParams {
   readonly site: number;
   readonly record: StepRecord | undefined;
   /** Whether the middle factor is a full matrix; set from its rank. */
-  fullMiddle?: boolean;
+  fullMiddle: boolean;
 }
 
 export const loraLinearOp = defineOp({
@@ -26,7 +26,7 @@ export const loraLinearOp = defineOp({
   dtypes: { x: ["f32"], w: weightDTypes, bias: ["f32"], a: ["f32"], m: ["f32"], b: ["f32"] },
   gradients: ["x", "bias", "a", "m", "b"],
   keeps: ["x", "w", "a", "m", "b"],
-  defaults: { scale: 1, p: 0, site: 0, record: undefined } as LoraLinearParams,
+  defaults: { scale: 1, p: 0, site: 0, record: undefined, fullMiddle: false } as LoraLinearParams,
   shape: ({ m }, params) => {
     checkProbability("loraLinear", params.p);
     params.fullMiddle = m?.length === 2;

@@ -106,6 +106,13 @@ function patternFor({ patterns }: ArgumentSpec, rank: number): Pattern | undefin
   return found;
 }
 
+/** The first `count` sizes. An op is too short for slice(), which is slow where arrays are frozen. */
+function firstSizes(shape: readonly number[], count: number): number[] {
+  const sizes: number[] = [];
+  for (let i = 0; i < count; i++) sizes.push(shape[i] as number);
+  return sizes;
+}
+
 function bindOne(
   op: string,
   signature: Signature,
@@ -117,12 +124,11 @@ function bindOne(
 ): void {
   const start = shape.length - dims.length;
   if (leading) {
-    const sizes = shape.slice(0, start);
-    if (bindings.leading !== undefined && !sameShape(bindings.leading, sizes)) {
-      const where = originOf(signature, shapes, "...");
-      throw shapeError(op, signature, shapes, `leading sizes differ: ${shapeText(bindings.leading)} in ${where} but ${shapeText(sizes)} in ${name}`);
+    bindings.leading ??= firstSizes(shape, start);
+    if (bindings.leading.length !== start || !bindings.leading.every((size, i) => size === shape[i])) {
+      const [before, where, here] = [shapeText(bindings.leading), originOf(signature, shapes, "..."), shapeText(shape.slice(0, start))];
+      throw shapeError(op, signature, shapes, `leading sizes differ: ${before} in ${where} but ${here} in ${name}`);
     }
-    bindings.leading = sizes;
   }
   for (let i = 0; i < dims.length; i++) {
     const dim = dims[i] as number;

@@ -2,22 +2,27 @@
 import { LowrankError } from "../native/errors.js";
 import type { Tensor } from "./tensor.js";
 
-type Disposable = { dispose(): void };
+interface Owned {
+  dispose(): void;
+  /** No scope will free it. */
+  outlivesScopes(): void;
+}
 
 class Scope {
-  readonly made = new Set<Disposable>();
+  readonly made = new Set<Owned>();
   constructor(readonly parent: Scope | undefined) {}
 }
 
 let current: Scope | undefined;
 
-/** Called by every new tensor. */
-export function track(tensor: Disposable): void {
-  current?.made.add(tensor);
+/** Called by every new tensor, and for what a scope returns. */
+export function track(tensor: Owned): void {
+  if (current === undefined) tensor.outlivesScopes();
+  else current.made.add(tensor);
 }
 
 /** Takes a tensor out of the scope that would free it. */
-export function untrack(tensor: Disposable): void {
+export function untrack(tensor: Owned): void {
   for (let scope = current; scope !== undefined; scope = scope.parent) scope.made.delete(tensor);
 }
 
@@ -55,7 +60,7 @@ export function runScope<T>(what: string, fn: () => T, around: (run: () => T) =>
   } finally {
     current = scope.parent;
     for (const tensor of scope.made) {
-      if (kept.has(tensor)) current?.made.add(tensor);
+      if (kept.has(tensor)) track(tensor);
       else tensor.dispose();
     }
   }

@@ -8,7 +8,10 @@ import { Storage, type StorageKind } from "./storage.js";
 
 declare const dims: unique symbol;
 
-/** Frees the buffers of tensors that were dropped without dispose(). Finalizers do not run in a synchronous loop: a safety net only. */
+/**
+ * Frees the buffers of tensors that were dropped without dispose(). Finalizers do not run in a synchronous loop: a safety net only, and none
+ * for tensors in a scope, which frees them.
+ */
 const dropped = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 let nextId = 1;
@@ -49,6 +52,7 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   /** @internal */
   readonly cols: number;
   #disposed = false;
+  #registered = false;
 
   /** Takes over one count of `storage`. Made by ops and by `tensor`, `zeros` and `ones`. @internal */
   constructor(storage: Storage, shape: readonly number[], dtype: D, layout?: Layout) {
@@ -60,8 +64,13 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
     this.rows = elementsOf(shape, shape.length - 1);
     this.offset = layout?.offset ?? 0;
     this.ld = layout?.ld ?? this.cols;
-    dropped.register(this, storage, this);
     track(this);
+  }
+
+  /** @internal */
+  outlivesScopes(): void {
+    dropped.register(this, this.storage, this);
+    this.#registered = true;
   }
 
   /** @internal */
@@ -126,7 +135,7 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    dropped.unregister(this);
+    if (this.#registered) dropped.unregister(this);
     untrack(this);
     this.storage.release();
   }
