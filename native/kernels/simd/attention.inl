@@ -92,7 +92,7 @@ struct KeyRows {
 
 /// Packs n rows of `width` floats, `ld` apart, as the rows of a right factor.
 Panels pack_straight(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width, int64_t stride) {
-  pack_columns<kTileCols>(PlainRows<float>{rows, ld}, width, n, panels, stride);
+  pack_columns<kTileCols>(PlainRows<float>{rows, ld}, width, n, panels, stride, kPackDepth);
   return {panels, stride};
 }
 

@@ -39,13 +39,6 @@ struct Plan {
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
 
-/// Whether elements of neighbouring k may be read again and again where they lie. Rows a multiple of 2 KB apart want the same few lines of
-/// each cache, and rows of 8 KB and more too many pages.
-bool lies_close(const Factor& f) {
-  constexpr int64_t kCrowded = 2048 / sizeof(float), kFar = 8192 / sizeof(float);
-  return f.ld < kFar && f.ld % kCrowded != 0;
-}
-
 constexpr int64_t kUnpackedRows = 24;    // of C: up to so many, B is read where it lies, wherever that is
 constexpr int64_t kFewestChunked = 128;  // k
 static_assert(kUnpackedRows <= lesser(kFewestChunked, kBlockK), "the sums of chunks find room where packed columns would be");
@@ -282,6 +275,14 @@ void multiply_in_chunks(const Block& block, const Strip& strip, int64_t k_block)
   }
 }
 
+/// What the tiles of a band, from `row` on, ask for when they are the first to meet its rows: each for the packed rows of the next one,
+/// where those do not stay in the second cache.
+Asks asks_for_rows(const Block& block, const Strip& strip, int64_t k_block, int64_t row) {
+  if (block.plan->a_in_place || block.rows * block.depth() <= kCachedFloats) return {};
+  const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block), next = row + kTileRows;
+  return {block.packed_a(strip.matrix, k_block) + next * k, kTileRows * k, divide_up(strip.row_end - next, kTileRows)};
+}
+
 int64_t multiply_tasks(const Block& block) { return block.group * block.down * block.across; }
 
 /// Packs each panel of a strip that is not read in place just before its first rows need it.
@@ -304,7 +305,7 @@ void multiply_task(const Block& block, int64_t task) {
       for (int64_t index = strip.first; index < strip.end; ++index) {
         const Panel panel = panel_at(block, strip, k_block, index);
         if (row > strip.row_begin) {
-          multiply_panel(block, strip, panel, row, row_end, {});
+          multiply_panel(block, strip, panel, row, row_end, index == strip.first ? asks_for_rows(block, strip, k_block, row) : Asks());
           continue;
         }
         const int64_t column = index * kTileCols;

@@ -19,6 +19,13 @@ Factor factor_of(const View& v, bool k_contiguous) {
   return f;
 }
 
+/// Whether elements of neighbouring k may be read again and again where they lie. Rows a multiple of 2 KB apart want the same few lines of
+/// each cache, and rows of 8 KB and more too many pages.
+bool lies_close(const Factor& f) {
+  constexpr int64_t kCrowded = 2048 / sizeof(float), kFar = 8192 / sizeof(float);
+  return f.ld < kFar && f.ld % kCrowded != 0;
+}
+
 template <class T>
 PlainRows<T> plain_rows(const Factor& f, int64_t batch, int64_t row, int64_t column) {
   return {reinterpret_cast<const T*>(f.data) + batch * f.batch_stride + row * f.ld + column, f.ld};
@@ -58,13 +65,12 @@ void pack_rows(const Source& src, int64_t first, int64_t outer, int64_t k, float
 }
 
 /// Packs `k` rows of `outer` elements each into neighbouring panels, `panel_stride` floats apart: element (o, k) goes to
-/// panels[o / Width * panel_stride + k * Width + o % Width].
+/// panels[o / Width * panel_stride + k * Width + o % Width]. A panel gets `deep` rows before the next one does.
 template <int64_t Width, class Source>
-void pack_columns(const Source& src, int64_t outer, int64_t k, float* panels, int64_t panel_stride) {
+void pack_columns(const Source& src, int64_t outer, int64_t k, float* panels, int64_t panel_stride, int64_t deep) {
   static_assert(Width <= kWidth || Width % kWidth == 0, "a store may run into the next k of its own column of vectors only");
-  constexpr int64_t kDeep = 32;  // rows that one panel gets before the next panel does: each is then written without a break
-  for (int64_t begin = 0; begin < k; begin += kDeep) {
-    const int64_t end = lesser(k, begin + kDeep);
+  for (int64_t begin = 0; begin < k; begin += deep) {
+    const int64_t end = lesser(k, begin + deep);
     for (int64_t o = 0; o < outer; o += Width) {
       for (int64_t v = 0; v < Width; v += kWidth) {
         const int64_t n = outer - o - v, room = Width - v;
@@ -87,6 +93,12 @@ void pack_columns(const Source& src, int64_t outer, int64_t k, float* panels, in
 struct Window {
   int64_t batch, outer0, outer, k0, k;
 };
+
+/// Rows that one panel gets before the next one does, so that it is written without a break. Where rows crowd the caches they are fewer:
+/// the lines that two panels share must still be there for the second.
+constexpr int64_t kPackDepth = 32;
+template <int64_t Width>
+constexpr int64_t kCrowdedPackDepth = greater(8, 112 / Width);
 
 constexpr int64_t kDropTile = 2048;  // floats
 
@@ -112,7 +124,7 @@ void pack_dropped(const Factor& f, const Window& w, float* panels, int64_t panel
         const int64_t row = w.k0 + k + r;
         drop_span(*f.dropout, tile + r * across, base + row * f.ld + w.outer0, row * f.ld_unpadded + w.outer0, across);
       }
-      pack_columns<Width>(PlainRows<float>{tile, across}, w.outer, n, panels + k * Width, panel_stride);
+      pack_columns<Width>(PlainRows<float>{tile, across}, w.outer, n, panels + k * Width, panel_stride, n);
     }
   }
 }
@@ -122,11 +134,11 @@ struct PackWindow {
   const Window& w;
   bool k_contiguous;
   float* panels;
-  int64_t panel_stride;
+  int64_t panel_stride, deep;
 
   template <class Source>
   void operator()(const Source& src) const {
-    if (!k_contiguous) return pack_columns<Width>(src, w.outer, w.k, panels, panel_stride);
+    if (!k_contiguous) return pack_columns<Width>(src, w.outer, w.k, panels, panel_stride, deep);
     for (int64_t o = 0; o < w.outer; o += Width)
       pack_rows<Width>(src, o, lesser(Width, w.outer - o), w.k, panels + o / Width * panel_stride);
   }
@@ -137,7 +149,8 @@ template <int64_t Width>
 void pack_window(const Factor& f, const Window& w, float* panels, int64_t panel_stride) {
   if (f.dropout) return pack_dropped<Width>(f, w, panels, panel_stride);
   const int64_t row = f.k_contiguous ? w.outer0 : w.k0, column = f.k_contiguous ? w.k0 : w.outer0;
-  with_rows(f, w.batch, row, column, PackWindow<Width>{w, f.k_contiguous, panels, panel_stride});
+  const int64_t deep = lies_close(f) ? kPackDepth : kCrowdedPackDepth<Width>;
+  with_rows(f, w.batch, row, column, PackWindow<Width>{w, f.k_contiguous, panels, panel_stride, deep});
 }
 
 /// What the tiles that meet a panel ask for, one after the other, so that the window `next` is near when it is packed or read. Quantised
@@ -149,7 +162,6 @@ class Asks {
   Asks(const Factor& f, const Window& next, int64_t tiles) {
     const int64_t size = f.dtype == DType::f32 ? 4 : f.dtype == DType::bf16 || f.dtype == DType::f16 ? 2 : 0;
     if (size == 0 || next.outer <= 0 || next.k <= 0) return;
-    constexpr int64_t kLine = 64;  // bytes
     const int64_t row = f.k_contiguous ? next.outer0 : next.k0, column = f.k_contiguous ? next.k0 : next.outer0;
     row_bytes_ = f.ld * size;
     first_.at = f.data + (next.batch * f.batch_stride + row * f.ld + column) * size;
@@ -162,6 +174,14 @@ class Asks {
       first_.at_once = rows_each_ > 64 ? 4 : rows_each_ > 32 || next.k <= 64 ? 2 : 1;
     }
     k_contiguous_ = f.k_contiguous;
+  }
+
+  /// `tiles` times the next panel of packed rows, `floats` of them, from `next` on.
+  Asks(const float* next, int64_t floats, int64_t tiles) {
+    row_bytes_ = floats * static_cast<int64_t>(sizeof(float));
+    first_.at = reinterpret_cast<const std::byte*>(next);
+    first_.other = kLine, first_.step = 2 * kLine, first_.count = row_bytes_ / first_.step, first_.at_once = 4;
+    rows_ = tiles, rows_each_ = 1;
   }
 
   Ask take() {
@@ -180,6 +200,8 @@ class Asks {
   }
 
  private:
+  static constexpr int64_t kLine = 64;  // bytes
+
   Ask first_;
   int64_t rows_ = 0, rows_each_ = 0, row_bytes_ = 0;  // rows still to be asked for; rows one tile asks for
   bool k_contiguous_ = false;
