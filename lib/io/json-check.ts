@@ -112,11 +112,11 @@ export function lineAndColumn(bytes: Uint8Array, start: number, offset: number):
   return { line, column };
 }
 
-/** The value of a valid string whose content (without quotes) is `text[start, end)`. */
+/** The value of a valid string whose content is `text[start, end)`, between its quotes. */
 export function decodeString(text: Buffer, start: number, end: number): string {
   const bytes = text.toString("latin1", start, end);
   if (!/[\\\x80-\xff]/.test(bytes)) return bytes;
-  return bytes.includes("\\") ? unescape(text.subarray(start, end)) : text.toString("utf8", start, end);
+  return bytes.includes("\\") ? JSON.parse(text.toString("utf8", start - 1, end + 1)) : text.toString("utf8", start, end);
 }
 
 /** The same memory as a Buffer. */
@@ -124,33 +124,8 @@ export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-const shortEscapes = new Map([..."bfnrt"].map((letter, k) => [letter.charCodeAt(0), "\b\f\n\r\t".charCodeAt(k)]));
-
-/** Resolves escapes byte by byte; the result is never longer than the text. */
-function unescape(text: Buffer): string {
-  const out = Buffer.allocUnsafe(text.length);
-  let length = 0;
-  for (let at = 0; at < text.length; at++) {
-    const byte = text[at] as number;
-    if (byte !== 0x5c) {
-      out[length++] = byte;
-      continue;
-    }
-    const letter = text[++at] as number;
-    if (letter !== 0x75) {
-      out[length++] = shortEscapes.get(letter) ?? letter;
-      continue;
-    }
-    let code = hexAt(text, at + 1);
-    at += 4;
-    if (code >= 0xd800 && code < 0xdc00) {
-      code = 0x10000 + ((code - 0xd800) << 10) + (hexAt(text, at + 3) - 0xdc00);
-      at += 6;
-    }
-    length += out.write(String.fromCodePoint(code), length, "utf8");
-  }
-  return out.toString("utf8", 0, length);
-}
+/** `"`, `\\`, `/`, `b`, `f`, `n`, `r` and `t`, which stand behind a backslash. */
+const shortEscapes: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'));
 
 /** The four hexadecimal digits at `at` as a number, or -1. */
 function hexAt(bytes: Uint8Array, at: number): number {
@@ -305,8 +280,7 @@ class JsonChecker {
     const letter = at + 1 < this.end ? (this.bytes[at + 1] as number) : -1;
     const { surrogate, syntax } = this.rules.codes;
     if (letter !== 0x75) {
-      if (letter !== 0x22 && letter !== 0x5c && letter !== 0x2f && !shortEscapes.has(letter))
-        this.fail("a backslash does not start a known escape", syntax, at);
+      if (!shortEscapes.has(letter)) this.fail("a backslash does not start a known escape", syntax, at);
       return 2;
     }
     const code = this.unicodeEscape(at);
