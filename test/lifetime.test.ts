@@ -11,6 +11,7 @@ import {
   ones,
   Parameter,
   relu,
+  reshape,
   scale,
   slice,
   sum,
@@ -22,6 +23,7 @@ import {
   zeros,
 } from "../lib/index.js";
 import { engine } from "../lib/native/engine.js";
+import { outsideScopes, track } from "../lib/tensor/scope.js";
 import { answerOf, runChild, startWorker } from "./children/run.js";
 
 const megabyte = 2 ** 20;
@@ -97,6 +99,26 @@ describe("tidy", () => {
     after.dispose();
   });
 
+  it("frees what a scope inside leaves when it is interrupted, as by the end of the stack", () => {
+    const before = tensors();
+    let interruptions = 1;
+    const interruptsOnce = {
+      dispose: () => {
+        if (interruptions-- > 0) throw new RangeError("the stack ends here");
+      },
+      freeWhenDropped: () => undefined,
+    };
+    expect(() =>
+      tidy(() => {
+        tidy(() => {
+          track(interruptsOnce);
+          zeros([4]);
+        });
+      }),
+    ).toThrow(RangeError);
+    expect(tensors()).toBe(before);
+  });
+
   it("leaves alone what was made outside, and what was disposed inside", () => {
     const before = tensors();
     const x = ones([3]);
@@ -151,7 +173,7 @@ describe("a buffer", () => {
   it.each<[string, () => Tensor]>([
     ["made outside of scopes", () => zeros([1000])],
     ["that scopes returned", () => tidy(() => tidy(() => zeros([1000])))],
-    ["that was made of a view", () => tidy(() => slice(zeros([2, 500]), 0, 1, 2))],
+    ["that is a view", () => tidy(() => slice(zeros([2, 500]), 0, 1, 2))],
   ])("of a dropped tensor %s is freed once the event loop turns", async (_, make) => {
     const before = tensors();
     for (let round = 0; round < 10; round++) {
@@ -165,6 +187,35 @@ describe("a buffer", () => {
     expect(globalThis.gc).toBeDefined();
     expect(tensors()).toBe(before);
   });
+
+  it.each<[string, () => Tensor]>([
+    ["made outside of scopes", () => viewOfDisposed(ones([4]))],
+    ["that a scope returned", () => viewOfDisposed(tidy(() => ones([4])))],
+    ["that a scope returns though it is disposed", () => tidy(disposedAndItsView)[1]],
+  ])("of a tensor %s is not freed with it while a view lives", async (_, make) => {
+    const views = Array.from({ length: 50 }, make);
+    for (let round = 0; round < 20; round++) {
+      globalThis.gc?.();
+      await setTimeout(1);
+    }
+    for (const view of views) {
+      expect([...(await view.data())]).toEqual([1, 1, 1, 1]);
+      view.dispose();
+    }
+  });
+
+  function viewOfDisposed(base: Tensor): Tensor {
+    const view = reshape(base, [2, 2]);
+    base.dispose();
+    return view;
+  }
+
+  function disposedAndItsView(): [Tensor, Tensor] {
+    const base = ones([4]);
+    const view = reshape(base, [2, 2]);
+    outsideScopes(() => base.dispose());
+    return [base, view];
+  }
 });
 
 describe("a million temporaries", () => {

@@ -112,7 +112,7 @@ export function lineAndColumn(bytes: Uint8Array, start: number, offset: number):
   return { line, column };
 }
 
-/** The value of a valid string whose content is `text[start, end)`, between its quotes. */
+/** The value of a valid string whose content is `text[start, end)`; its quotes stand at start - 1 and end. */
 export function decodeString(text: Buffer, start: number, end: number): string {
   const bytes = text.toString("latin1", start, end);
   if (!/[\\\x80-\xff]/.test(bytes)) return bytes;
@@ -124,8 +124,8 @@ export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** `"`, `\\`, `/`, `b`, `f`, `n`, `r` and `t`, which stand behind a backslash. */
-const shortEscapes: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'));
+/** What may stand behind a backslash, beside `u`. */
+const escapeLetters: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'));
 
 /** The four hexadecimal digits at `at` as a number, or -1. */
 function hexAt(bytes: Uint8Array, at: number): number {
@@ -280,7 +280,7 @@ class JsonChecker {
     const letter = at + 1 < this.end ? (this.bytes[at + 1] as number) : -1;
     const { surrogate, syntax } = this.rules.codes;
     if (letter !== 0x75) {
-      if (!shortEscapes.has(letter)) this.fail("a backslash does not start a known escape", syntax, at);
+      if (!escapeLetters.has(letter)) this.fail("a backslash does not start a known escape", syntax, at);
       return 2;
     }
     const code = this.unicodeEscape(at);

@@ -124,7 +124,7 @@ export class JsonCursor {
     this.expect("number");
     const offset = this.at;
     this.skipScalar();
-    const text = decodeString(this.bytes, offset, this.at);
+    const text = this.bytes.toString("latin1", offset, this.at);
     this.skipSpace();
     if (!/^-?[0-9]+$/.test(text)) return { kind: "number", offset, text };
     const integer = Number(text);

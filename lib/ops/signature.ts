@@ -106,7 +106,7 @@ function patternFor({ patterns }: ArgumentSpec, rank: number): Pattern | undefin
   return found;
 }
 
-/** The first `count` sizes. An op is too short for slice(), which is slow where arrays are frozen. */
+/** The first `count` sizes; slice() of a frozen array is slow beside an op. */
 function firstSizes(shape: readonly number[], count: number): number[] {
   const sizes: number[] = [];
   for (let i = 0; i < count; i++) sizes.push(shape[i] as number);

@@ -4,20 +4,29 @@ import type { Tensor } from "./tensor.js";
 
 interface Owned {
   dispose(): void;
-  /** No scope will free it. */
-  outlivesScopes(): void;
+  /** Called once no scope will free it any more. */
+  freeWhenDropped(): void;
 }
 
 class Scope {
-  readonly made = new Set<Owned>();
-  constructor(readonly parent: Scope | undefined) {}
+  /** Tensors, and scopes inside that have not ended. */
+  readonly made = new Set<{ dispose(): void }>();
+
+  constructor(readonly parent: Scope | undefined) {
+    parent?.made.add(this);
+  }
+
+  /** Frees what was made, also where that was interrupted before: by the end of the stack, for one. */
+  dispose(): void {
+    for (const one of this.made) one.dispose();
+  }
 }
 
 let current: Scope | undefined;
 
 /** Called by every new tensor, and for what a scope returns. */
 export function track(tensor: Owned): void {
-  if (current === undefined) tensor.outlivesScopes();
+  if (current === undefined) tensor.freeWhenDropped();
   else current.made.add(tensor);
 }
 
@@ -47,7 +56,7 @@ export function runScope<T>(what: string, fn: () => T, around: (run: () => T) =>
   if (isAsync(fn)) refusePromise(what, { then: () => undefined });
   const scope = new Scope(current);
   current = scope;
-  let kept = new Set<unknown>();
+  let kept = new Set<Tensor>();
   try {
     const result = around(() => {
       const value = fn();
@@ -59,10 +68,9 @@ export function runScope<T>(what: string, fn: () => T, around: (run: () => T) =>
     return result;
   } finally {
     current = scope.parent;
-    for (const tensor of scope.made) {
-      if (kept.has(tensor)) track(tensor);
-      else tensor.dispose();
-    }
+    for (const tensor of kept) if (scope.made.delete(tensor)) track(tensor);
+    scope.dispose();
+    current?.made.delete(scope);
   }
 }
 

@@ -22,6 +22,7 @@ export class Storage {
   }
 
   release(): void {
-    if (--this.#owners === 0) engine().release(this.handle);
+    if (this.#owners === 1) engine().release(this.handle);
+    this.#owners--;
   }
 }

@@ -68,7 +68,8 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   }
 
   /** @internal */
-  outlivesScopes(): void {
+  freeWhenDropped(): void {
+    if (this.#disposed) return;
     dropped.register(this, this.storage, this);
     this.#registered = true;
   }
@@ -134,10 +135,10 @@ export class Tensor<out S extends Shape = Dyn, out D extends DType = Dyn> implem
   /** Lets go of the buffer. A second call does nothing. */
   dispose(): void {
     if (this.#disposed) return;
-    this.#disposed = true;
     if (this.#registered) dropped.unregister(this);
     untrack(this);
     this.storage.release();
+    this.#disposed = true; // at last: where the stack ends before, a scope tries again
   }
 
   [Symbol.dispose](): void {

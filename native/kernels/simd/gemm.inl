@@ -276,7 +276,7 @@ void multiply_in_chunks(const Block& block, const Strip& strip, int64_t k_block)
 }
 
 /// What the tiles of a band, from `row` on, ask for when they are the first to meet its rows: each for the packed rows of the next one,
-/// where those do not stay in the second cache.
+/// where there are more than kCachedFloats.
 Asks asks_for_rows(const Block& block, const Strip& strip, int64_t k_block, int64_t row) {
   if (block.plan->a_in_place || block.rows * block.depth() <= kCachedFloats) return {};
   const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block), next = row + kTileRows;

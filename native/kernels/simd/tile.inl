@@ -28,7 +28,7 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   int64_t k = 0;
   for (const PanelRows& rows : t.b) {
     const float* b = rows.at;
-    // Rows of C, then what is packed next, are asked for little by little: all at once would fill the queue of misses, and A and B would
+    // Rows of C, then what later tiles need, are asked for little by little: all at once would fill the queue of misses, and A and B would
     // wait. What needs not ask stands in a loop of its own, which decodes as little as it can.
     for (; (c_row != c_end || ask != ask_end) && k + 4 <= rows.k_end; k += 4) {
       if (c_row != c_end) {
