@@ -171,10 +171,10 @@ export class Engine {
 
   #bindKernels(): Kernels {
     const native = this.#native;
+    const { args } = native;
     const bound: Record<string, (...values: unknown[]) => void> = Object.create(null);
     this.description.kernels.forEach(({ name, parameters }, index) => {
       const isView = parameters.split(",").map((parameter) => !/^\s*(f32|i32|u64|bool)\s/.test(parameter));
-      const { args } = native;
       bound[name] = (...values) => {
         let at = 0;
         for (let i = 0; i < isView.length; i++) {
