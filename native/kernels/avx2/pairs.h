@@ -76,20 +76,19 @@ LOWRANK_BINARY(Vec, Vec, mul)
 LOWRANK_BINARY(Vec, Vec, div)
 LOWRANK_BINARY(Vec, Vec, min)
 LOWRANK_BINARY(Vec, Vec, max)
-LOWRANK_BINARY(Vec, Vec, scale_by_power)
 LOWRANK_BINARY(Mask, Vec, less)
 LOWRANK_BINARY(Mask, Vec, at_least)
 LOWRANK_BINARY(IVec, IVec, add)
 LOWRANK_BINARY(IVec, IVec, sub)
 LOWRANK_BINARY(IVec, IVec, bit_xor)
 LOWRANK_UNARY(Vec, Vec, root)
-LOWRANK_UNARY(Vec, Vec, absolute)
-LOWRANK_UNARY(Vec, Vec, round_even)
+LOWRANK_UNARY(Vec, Vec, minus_absolute)
 LOWRANK_TERNARY(fma)
 LOWRANK_TERNARY(fms)
 LOWRANK_TERNARY(fnma)
 LOWRANK_UNARY(Vec, IVec, to_float)
 LOWRANK_UNARY(Vec, IVec, as_float)
+LOWRANK_UNARY(IVec, Vec, as_int)
 LOWRANK_SHIFT(shift_left)
 LOWRANK_SHIFT(shift_right)
 #undef LOWRANK_UNARY
@@ -97,6 +96,7 @@ LOWRANK_SHIFT(shift_right)
 #undef LOWRANK_TERNARY
 #undef LOWRANK_SHIFT
 
+LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) { return {avx2::lookup(table, i.a), avx2::lookup(table, i.b)}; }
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
 LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { sum = fma(x, b, sum); }
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {avx2::select(m.a, yes.a, no.a), avx2::select(m.b, yes.b, no.b)}; }

@@ -129,8 +129,7 @@ LOWRANK_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm256_fmsub_ps(a.v, b.v, 
 LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - ab
 LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
-LOWRANK_INLINE Vec absolute(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
-LOWRANK_INLINE Vec round_even(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+LOWRANK_INLINE Vec minus_absolute(Vec a) { return {_mm256_or_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 
 /// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply; for AVX-512's vectors too. GCC,
 /// left to choose which of the three it overwrites, copies and spills sums in a loop that uses every register.
@@ -163,16 +162,10 @@ LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
   return {_mm256_srli_epi32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm256_castsi256_ps(a.v)}; }
+LOWRANK_INLINE IVec as_int(Vec a) { return {_mm256_castps_si256(a.v)}; }
 
-LOWRANK_INLINE __m256 power_of_two(__m256i n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-}
-
-/// x * 2^n for whole n in [-250, 250], rounded once.
-LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) {
-  const __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1);
-  return mul(mul(x, {power_of_two(half)}), {power_of_two(_mm256_sub_epi32(whole, half))});
-}
+/// table[i % 8]
+LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) { return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)}; }
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {

@@ -108,11 +108,7 @@ LOWRANK_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm512_fmsub_ps(a.v, b.v, 
 LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 LOWRANK_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 LOWRANK_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
-LOWRANK_INLINE Vec absolute(Vec a) {
-  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
-}
-LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
-LOWRANK_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT)}; }
+LOWRANK_INLINE Vec minus_absolute(Vec a) { return {_mm512_or_ps(_mm512_set1_ps(-0.0f), a.v)}; }
 
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
 using avx2::add_product;
@@ -136,6 +132,10 @@ LOWRANK_INLINE IVec shift_right(IVec a) {
   return {_mm512_srli_epi32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
+LOWRANK_INLINE IVec as_int(Vec a) { return {_mm512_castps_si512(a.v)}; }
+LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) {
+  return {_mm512_permutexvar_ps(i.v, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
+}
 
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {
   const __m512i even = _mm512_mul_epu32(a.v, b.v);

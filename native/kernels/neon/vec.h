@@ -117,8 +117,7 @@ LOWRANK_INLINE Vec fms(Vec a, Vec b, Vec c) { return {vfmaq_f32(vnegq_f32(c.v), 
 LOWRANK_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {vfmsq_f32(c.v, a.v, b.v)}; }            // c - ab
 LOWRANK_INLINE Vec min(Vec a, Vec b) { return select(less(a, b), a, b); }
 LOWRANK_INLINE Vec max(Vec a, Vec b) { return select(less(b, a), a, b); }
-LOWRANK_INLINE Vec absolute(Vec a) { return {vabsq_f32(a.v)}; }
-LOWRANK_INLINE Vec round_even(Vec a) { return {vrndnq_f32(a.v)}; }
+LOWRANK_INLINE Vec minus_absolute(Vec a) { return {vnegq_f32(vabsq_f32(a.v))}; }
 
 /// sum += xb, for the tiles of a product, with a number in the form that multiplies a vector most cheaply. GCC, left to choose, copies and
 /// spills sums in a loop that uses nearly every register.
@@ -143,12 +142,12 @@ LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
   return {vshrq_n_u32(a.v, n)};
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {vreinterpretq_f32_u32(a.v)}; }
+LOWRANK_INLINE IVec as_int(Vec a) { return {vreinterpretq_u32_f32(a.v)}; }
 
-LOWRANK_INLINE float32x4_t power_of_two(int32x4_t n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
-
-LOWRANK_INLINE Vec scale_by_power(Vec x, Vec n) {
-  const int32x4_t whole = vcvtnq_s32_f32(n.v), half = vshrq_n_s32(whole, 1);
-  return mul(mul(x, {power_of_two(half)}), {power_of_two(vsubq_s32(whole, half))});
+LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) {
+  const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), vandq_u32(i.v, vdupq_n_u32(7)), 0x04040404);
+  const uint8x16x2_t all = vld1q_u8_x2(reinterpret_cast<const uint8_t*>(table));
+  return {vreinterpretq_f32_u8(vqtbl2q_u8(all, vreinterpretq_u8_u32(bytes)))};
 }
 
 /// The two halves of the 64-bit products of unsigned lanes.

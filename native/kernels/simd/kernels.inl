@@ -13,7 +13,7 @@
 
 /// Activations, over vectors of their own.
 namespace wide {
-using wides::Vec, wides::Mask, wides::kWidth, wides::zero, wides::broadcast, wides::load, wides::load_first;
+using wides::Vec, wides::IVec, wides::kWidth, wides::zero, wides::broadcast, wides::load, wides::load_first;
 #include "kernels/simd/exp.inl"
 
 #include "kernels/simd/math.inl"

@@ -1,110 +1,102 @@
-// The activations, in f32, for every float. What exp.inl says of its polynomial, of NaN and of small results holds here too.
+// The activations, in f32, for every float. What exp.inl says of its polynomial, of NaN and of small results holds here too. Each of them
+// is x f(x) with f(x) + f(-x) = 1, so f is computed on the left only, at size = -|x|.
 
-/// sigmoid(x + low) is tail / denominator on the left and 1 / denominator on the right, with tail = exp(-|x + low|), denominator = 1 +
-/// tail.
+/// The slope of x f(x) from the one at size: slope(x) + slope(-x) = 1.
+LOWRANK_INLINE Vec slope_on_both_sides(Vec x, Vec left) { return select(less(x, zero()), left, sub(broadcast(1.0f), left)); }
+
+/// The logistic function of u <= 0 is tail / whole, with tail = exp(u) / kUnscaled, whole = 1 / kUnscaled + tail.
 struct Sigmoid {
-  Exp tail;
-  Vec denominator;
-  Mask negative;
+  Vec tail, whole;
 };
 
-LOWRANK_INLINE Sigmoid sigmoid_parts(Vec x, Vec low) {
-  const Mask negative = less(x, zero());
-  const Vec size = select(negative, x, sub(zero(), x)), rest = select(negative, low, sub(zero(), low));
-  const Exp e = exp_parts(size, rest);
-  return {e, add(broadcast(1.0f), scale_by_power(add(broadcast(1.0f), e.fraction), e.exponent)), negative};
+LOWRANK_INLINE Sigmoid sigmoid_of(Vec tail) { return {tail, add(broadcast(1 / kUnscaled), tail)}; }
+
+LOWRANK_INLINE Vec gate(Vec x, Vec size, const Sigmoid& s) { return add(max(zero(), x), div(mul(size, s.tail), s.whole)); }
+
+/// The slope of x sigmoid(u(x)) for odd u, where climb = size u'(size): on the left it is sigmoid (1 + climb (1 - sigmoid)).
+LOWRANK_INLINE Vec gate_slope(Vec x, Vec climb, const Sigmoid& s) {
+  const Vec sigmoid = div(s.tail, s.whole), rest = sub(broadcast(1.0f), sigmoid);
+  return slope_on_both_sides(x, mul(sigmoid, fma(climb, rest, broadcast(1.0f))));
 }
 
-/// x * sigmoid; the power of two comes last, so a result is right as long as it is a float itself.
-LOWRANK_INLINE Vec gate(Vec x, const Sigmoid& s) {
-  const Vec cut = max(broadcast(-125.0f), x), above = select(s.negative, times_significand(cut, s.tail), x);
-  return scale_by_power(div(above, s.denominator), select(s.negative, s.tail.exponent, zero()));
-}
+/// silu(x) = x sigmoid(x)
+struct Silu {
+  Vec x, size;
+  Sigmoid sigmoid;
 
-LOWRANK_INLINE Vec silu(Vec x) { return gate(x, sigmoid_parts(x, zero())); }
-
-/// The slope of x * sigmoid(u(x)) for odd u, where `climb` = |x| u'(x) >= 0: on the left s (1 - climb (1 - s)), with the power of two last;
-/// slope(x) + slope(-x) = 1.
-LOWRANK_INLINE Vec gate_slope(Vec climb, const Sigmoid& s) {
-  const Vec left = div(times_significand(sub(broadcast(1.0f), div(climb, s.denominator)), s.tail), s.denominator);
-  const Vec small = scale_by_power(left, s.tail.exponent);
-  return select(s.negative, small, sub(broadcast(1.0f), small));
-}
-
-LOWRANK_INLINE Vec silu_slope(Vec x, const Sigmoid& s) { return gate_slope(min(broadcast(125.0f), absolute(x)), s); }
-LOWRANK_INLINE Vec silu_slope(Vec x) { return silu_slope(x, sigmoid_parts(x, zero())); }
-
-/// The tail of the normal distribution: cdf(-|x|) = exp(-x^2 / 2) * mills. With q = 6 / (|x| + 3), mills / q is a polynomial in 1 - q.
-struct NormalTail {
-  Exp e;
-  Vec size, mills;
+  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, sigmoid); }
+  LOWRANK_INLINE_MEMBER Vec slope() const { return gate_slope(x, size, sigmoid); }
 };
 
-LOWRANK_INLINE NormalTail normal_tail(Vec x) {
-  const Vec size = min(broadcast(14.5f), absolute(x));
-  const Vec square = mul(size, size), rest = fms(size, size, square);
-  const Exp e = exp_parts(mul(broadcast(-0.5f), square), mul(broadcast(-0.5f), rest));
-  const Vec sum = add(size, broadcast(3.0f)), q = div(broadcast(6.0f), sum), t = sub(broadcast(1.0f), q);
-  Vec h = broadcast(9.07583876529e-06f);
-  h = fma(h, t, broadcast(2.18756347727e-05f));
-  h = fma(h, t, broadcast(-4.07924442806e-05f));
-  h = fma(h, t, broadcast(-0.000172087344713f));
-  h = fma(h, t, broadcast(0.00017079734662f));
-  h = fma(h, t, broadcast(0.00116155037856f));
-  h = fma(h, t, broadcast(-0.00174375339533f));
-  h = fma(h, t, broadcast(-0.0078771146005f));
-  h = fma(h, t, broadcast(0.0383362833263f));
-  h = fma(h, t, broadcast(-0.0848886652345f));
-  h = fma(h, t, broadcast(0.121513948395f));
-  const Vec mills = mul(h, q);
-  // The rounding errors of sum and q, and what they cost: d mills / d log q = (|x| + 3) (1 / sqrt(2 pi) - |x| mills).
-  const Vec part = sub(sum, size), sum_low = add(sub(size, sub(sum, part)), sub(broadcast(3.0f), part));
-  const Vec error = mul(broadcast(1.0f / 6.0f), fnma(q, sum_low, fnma(q, sum, broadcast(6.0f))));
-  return {e, size, fma(mul(sum, fnma(size, mills, broadcast(0.398942280401f))), error, mills)};
+LOWRANK_INLINE Silu silu(Vec x) {
+  const Vec size = max(broadcast(-125.0f), minus_absolute(x));
+  return {x, size, sigmoid_of(scaled_exp(size))};
 }
 
-/// x cdf(x)
-LOWRANK_INLINE Vec gelu(Vec x) {
-  const NormalTail tail = normal_tail(x);
-  const Vec cut = max(broadcast(-14.5f), x);
-  const Vec small = scale_by_power(times_significand(mul(cut, tail.mills), tail.e), tail.e.exponent);
-  return select(less(x, zero()), small, select(less(broadcast(14.0f), x), x, sub(x, small)));
+/// Polynomials in middle + size, minimax fits (Remez): the middles, and the coefficients of degree 7 to 0. The exponent and the first bit
+/// of 1 - size choose a column: for [2, 3), [3, 4), [4, 6), [6, 8), [8, 12), [12, 16), [1, 1.5) and [1.5, 2).
+constexpr float kMills[9][8] = {
+    {1.52416992f, 2.48364258f, 4.00073242f, 5.9798584f, 9.01208496f, 12.7156982f, 0.237182617f, 0.764892578f},
+    {0.000104770392f, 1.48253721e-05f, 1.38505209e-06f, 1.09159366e-07f, 6.72539002e-09f, 4.79052353e-10f, 0.00195998512f, 0.000557845808f},
+    {0.000364495441f, 6.56903503e-05f, 7.57983435e-06f, 7.93391962e-07f, 6.56139179e-08f, 6.51338894e-09f, 0.00583987264f, 0.00170822942f},
+    {0.00121188676f, 0.000263752474f, 3.74640767e-05f, 5.3183303e-06f, 5.85356418e-07f, 8.3361229e-08f, 0.0154404659f, 0.00502756145f},
+    {0.00395849068f, 0.00103865156f, 0.000192309002f, 3.63546133e-05f, 5.63888898e-06f, 1.09715393e-06f, 0.0382248349f, 0.0139790708f},
+    {0.012107092f, 0.00389838824f, 0.000958159624f, 0.00024409176f, 5.38753011e-05f, 1.43730904e-05f, 0.0862388164f, 0.0358403251f},
+    {0.0342950523f, 0.0138378851f, 0.004603846f, 0.00160513865f, 0.000508134544f, 0.000187154932f, 0.173365518f, 0.0833332315f},
+    {0.0885920227f, 0.0460635461f, 0.0212929696f, 0.010330759f, 0.00474087521f, 0.00242292183f, 0.299836248f, 0.171261802f},
+    {0.203619197f, 0.142081127f, 0.0943950415f, 0.064986743f, 0.0437414199f, 0.0311834514f, 0.417846918f, 0.297663331f},
+};
+
+/// gelu(x) = x cdf(x) of the normal distribution: cdf(size) = exp(-size^2 / 2) mills, with tail = exp(-size^2 / 2) / kUnscaled.
+struct Gelu {
+  Vec x, size, mills, tail;
+
+  LOWRANK_INLINE_MEMBER Vec value() const { return fma(mul(mul(size, tail), mills), broadcast(kUnscaled), max(zero(), x)); }
+
+  /// cdf(x) + x pdf(x): on the left exp(-size^2 / 2) (mills + size / sqrt(2 pi)).
+  LOWRANK_INLINE_MEMBER Vec slope() const {
+    const Vec left = mul(tail, fma(size, broadcast(0.398942280401f), mills));
+    return slope_on_both_sides(x, mul(left, broadcast(kUnscaled)));
+  }
+};
+
+LOWRANK_INLINE Gelu gelu(Vec x) {
+  const Vec size = max(broadcast(-14.5f), minus_absolute(x));
+  const Vec half = mul(broadcast(-0.5f), size), square = mul(half, size), rest = fms(half, size, square);
+  const IVec column = shift_right<22>(as_int(sub(broadcast(1.0f), size)));
+  const Vec d = add(size, lookup(kMills[0], column));
+  Vec mills = lookup(kMills[1], column);
+  LOWRANK_UNROLL(8) for (int i = 2; i < 9; ++i) mills = fma(mills, d, lookup(kMills[i], column));
+  return {x, size, mills, scaled_exp(square, rest)};
 }
 
-/// cdf(x) + x pdf(x): on the left exp(-x^2 / 2) (mills - |x| / sqrt(2 pi)); slope(x) + slope(-x) = 1.
-LOWRANK_INLINE Vec gelu_slope(Vec x) {
-  const NormalTail tail = normal_tail(x);
-  const Vec left = times_significand(fnma(broadcast(0.398942280401f), tail.size, tail.mills), tail.e);
-  const Vec small = scale_by_power(left, tail.e.exponent);
-  return select(less(x, zero()), small, sub(broadcast(1.0f), small));
-}
-
-/// 2 sqrt(2/pi) (x + 0.044715 x^3) as high + low: exp would multiply a rounding error of the argument.
+/// 2 sqrt(2/pi) (x + 0.044715 x^3) as high + low, for x in [-11.4, 0]: exp would multiply a rounding error of the argument. c1 has no bits
+/// below the last place of the largest sum, so that c1 - sum is exact.
 LOWRANK_INLINE Vec gelu_tanh_argument(Vec x, Vec& low) {
-  const Vec c1 = broadcast(1.59576917f), c1_low = broadcast(-4.53406804e-08f);
+  const Vec c1 = broadcast(1.59576893f), c1_low = broadcast(1.93077899e-07f);
   const Vec c3 = broadcast(0.0713548139f), c3_low = broadcast(2.39883240e-09f);
   const Vec square = mul(x, x), square_low = fms(x, x, square);
-  const Vec cubic = mul(c3, square), cubic_low = fma(c3, square_low, fma(c3_low, square, fms(c3, square, cubic)));
-  const Vec sum = add(c1, cubic), part = sub(sum, c1);
-  const Vec sum_low = add(add(sub(c1, sub(sum, part)), sub(cubic, part)), add(cubic_low, c1_low));
+  const Vec sum = fma(c3, square, c1), sum_low = fma(c3, square, sub(c1, sum));
+  const Vec rest = add(sum_low, fma(c3, square_low, fma(c3_low, square, c1_low)));
   const Vec high = mul(x, sum);
-  low = fma(x, sum_low, fms(x, sum, high));
+  low = fma(x, rest, fms(x, sum, high));
   return high;
 }
 
-/// 0.5 x (1 + tanh(u)) = x sigmoid(2u)
-LOWRANK_INLINE Vec gelu_tanh(Vec x) {
-  const Vec cut = max(broadcast(-20.0f), min(broadcast(20.0f), x));
-  Vec low;
-  const Vec high = gelu_tanh_argument(cut, low);
-  return gate(x, sigmoid_parts(high, low));
-}
+/// gelu_tanh(x) = 0.5 x (1 + tanh(u)) = x sigmoid(2u)
+struct GeluTanh {
+  Vec x, size;
+  Sigmoid sigmoid;
 
-LOWRANK_INLINE Vec gelu_tanh_slope(Vec x) {
-  const Vec cut = max(broadcast(-20.0f), min(broadcast(20.0f), x));
+  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, sigmoid); }
+  LOWRANK_INLINE_MEMBER Vec slope() const {
+    return gate_slope(x, mul(size, fma(mul(broadcast(0.214064449f), size), size, broadcast(1.59576917f))), sigmoid);
+  }
+};
+
+LOWRANK_INLINE GeluTanh gelu_tanh(Vec x) {
+  const Vec size = max(broadcast(-11.4f), minus_absolute(x));
   Vec low;
-  const Vec high = gelu_tanh_argument(cut, low);
-  const Vec size = absolute(cut);
-  const Vec climb = mul(size, fma(mul(broadcast(0.214064449f), size), size, broadcast(1.59576917f)));
-  return gate_slope(climb, sigmoid_parts(high, low));
+  const Vec high = gelu_tanh_argument(size, low);
+  return {x, size, sigmoid_of(scaled_exp(high, low))};
 }
