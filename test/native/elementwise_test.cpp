@@ -45,25 +45,24 @@ double gelu_tanh(double x) {
 double silu(double x) { return x / (1 + std::exp(-x)); }
 double relu(double x) { return std::isnan(x) ? x : std::max(x, 0.0); }
 
-// Derivatives, with the sum of the absolute values of their terms, each weighted by the condition of the exponential in it, and with what
-// multiplies the sigmoid, which is flushed to zero below the normal numbers.
+// Derivatives, with the sum of the absolute values of their terms.
 struct Slope {
-  double value, magnitude, gain = 0;
+  double value, magnitude;
 };
 
 Slope gelu_slope(double x) {
   const double cdf = 0.5 * std::erfc(-x / std::sqrt(2.0)), pdf = std::exp(-x * x / 2) / std::sqrt(2 * M_PI);
-  return {cdf + x * pdf, cdf * (1 + x * x) + std::abs(x) * pdf * (1 + x * x / 2)};
+  return {cdf + x * pdf, cdf + std::abs(x) * pdf};
 }
 Slope gelu_tanh_slope(double x) {
   const double k = std::sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), du = k * (1 + 3 * 0.044715 * x * x);
   const double s = 1 / (1 + std::exp(-2 * u)), rest = 1 / (1 + std::exp(2 * u));
-  const double second = 2 * x * s * rest * du, condition = 1 + 2 * std::abs(u) * rest;
-  return {s + second, s * condition + std::abs(second) * (1 + 2 * std::abs(u)), 2 * std::abs(x) * du};
+  const double second = 2 * x * s * rest * du;
+  return {s + second, s + std::abs(second)};
 }
 Slope silu_slope(double x) {
   const double s = 1 / (1 + std::exp(-x)), rest = 1 / (1 + std::exp(x));
-  return {s + x * s * rest, s + std::abs(x) * s * rest * (1 + std::abs(x) / 2), std::abs(x)};
+  return {s + x * s * rest, s + std::abs(x) * s * rest};
 }
 Slope relu_slope(double x) { return {x > 0 ? 1.0 : 0.0, 0}; }
 
@@ -108,7 +107,7 @@ void check_activation(const char* name, double (*f)(double), Slope (*slope)(doub
         const Slope s = slope(static_cast<double>(x.at(r, c)));
         const double g = static_cast<double>(dy.at(r, c));
         expected(r, c) = g * s.value;
-        expected.bound(r, c) = 8 * kUnit * std::abs(g) * s.magnitude + kTiny * (1 + s.gain);
+        expected.bound(r, c) = 8 * kUnit * std::abs(g) * s.magnitude + kTiny;
         if (!std::isfinite(expected.bound(r, c))) expected.bound(r, c) = 8 * kUnit * std::abs(expected(r, c));
       }
     }
@@ -123,15 +122,28 @@ void check_activation(const char* name, double (*f)(double), Slope (*slope)(doub
                       x, [&](double v) { return 1.5 * slope(v).value; }, none)});
 }
 
-/// A NaN comes through, beside neighbours that do not change.
-void check_nan(const char* name, Forward forward) {
+/// NaNs of either sign come through, forward and backward (but for ReLU: null), beside neighbours that do not; infinity is a limit.
+void check_not_finite(const char* name, Forward forward, Backward backward) {
   for (const Setup& setup : setups()) {
     for (int64_t at = 0; at < 19; ++at) {
-      Matrix<float> x(setup, 1, 19), y(setup, 1, 19);
-      x.randomize(8);
-      x.at(0, at) = NAN;
-      forward(setup, y, x);
-      for (int64_t c = 0; c < 19; ++c) CHECK(std::isnan(y.at(0, c)) == (c == at), name, " on ", setup.name(), " at ", at);
+      Matrix<float> x(setup, 1, 19), y(setup, 1, 19), dy(setup, 1, 19), dx(setup, 1, 19);
+      for (const float nan : {NAN, -NAN}) {
+        x.randomize(8), dy.randomize(9);
+        x.at(0, at) = nan;
+        forward(setup, y, x);
+        if (backward) backward(setup, dx, dy, x);
+        for (int64_t c = 0; c < 19; ++c) {
+          CHECK(std::isnan(y.at(0, c)) == (c == at), name, " on ", setup.name(), " at ", at);
+          if (backward) CHECK(std::isnan(dx.at(0, c)) == (c == at), name, " backward on ", setup.name(), " at ", at);
+        }
+      }
+      for (const float limit : {0.0f, 1.0f}) {
+        x.at(0, at) = limit == 0 ? -INFINITY : INFINITY, dy.at(0, at) = 1;
+        forward(setup, y, x);
+        if (backward) backward(setup, dx, dy, x);
+        CHECK(y.at(0, at) == (limit == 0 ? 0 : INFINITY), name, " on ", setup.name(), ": ", y.at(0, at));
+        if (backward) CHECK(std::abs(dx.at(0, at) - limit) <= kTiny, name, " backward on ", setup.name(), ": ", dx.at(0, at));
+      }
     }
   }
 }
@@ -239,22 +251,22 @@ TEST(elementwise_multiply_add) {
 
 TEST(elementwise_relu) {
   check_activation("relu", relu, relu_slope, exact, run_relu, run_relu_backward);
-  check_nan("relu", run_relu);
+  check_not_finite("relu", run_relu, nullptr);
 }
 
 TEST(elementwise_gelu) {
   check_activation("gelu", gelu, gelu_slope, four_ulps, run_gelu<false>, run_gelu_backward<false>);
-  check_nan("gelu", run_gelu<false>);
+  check_not_finite("gelu", run_gelu<false>, run_gelu_backward<false>);
 }
 
 TEST(elementwise_gelu_tanh) {
   check_activation("gelu tanh", gelu_tanh, gelu_tanh_slope, four_ulps, run_gelu<true>, run_gelu_backward<true>);
-  check_nan("gelu tanh", run_gelu<true>);
+  check_not_finite("gelu tanh", run_gelu<true>, run_gelu_backward<true>);
 }
 
 TEST(elementwise_silu) {
   check_activation("silu", silu, silu_slope, four_ulps, run_silu, run_silu_backward);
-  check_nan("silu", run_silu);
+  check_not_finite("silu", run_silu, run_silu_backward);
 }
 
 TEST(elementwise_dropout) {

@@ -1,40 +1,39 @@
-// The activations, in f32, for every float. What exp.inl says of its polynomial, of NaN and of small results holds here too. Each of them
-// is x f(x) with f(x) + f(-x) = 1, so f is computed on the left only, at size = -|x|.
+// The activations, in f32, for every float. What exp.inl says of its polynomial and of NaN holds here too; small results are off by at most
+// the smallest normal float. Each of them is x f(x) with f(x) + f(-x) = 1, so f is computed on the left only, at size = -|x|.
 
-/// The slope of x f(x) from the one at size: slope(x) + slope(-x) = 1.
-LOWRANK_INLINE Vec slope_on_both_sides(Vec x, Vec left) { return select(less(x, zero()), left, sub(broadcast(1.0f), left)); }
+/// The slope of x f(x), from part = the one at size / kUnscaled: slope(x) + slope(-x) = 1.
+LOWRANK_INLINE Vec slope_on_both_sides(Vec x, Vec part) {
+  const Vec left = mul(part, broadcast(kUnscaled));
+  return select(less(x, zero()), left, sub(broadcast(1.0f), left));
+}
 
-/// The logistic function of u <= 0 is tail / whole, with tail = exp(u) / kUnscaled, whole = 1 / kUnscaled + tail.
-struct Sigmoid {
-  Vec tail, whole;
-};
+/// x sigmoid(u(x)) for odd u, where tail = exp(u(size)) / kUnscaled: on the left sigmoid is exp(u) / (1 + exp(u)).
+LOWRANK_INLINE Vec gate(Vec x, Vec size, Vec tail) {
+  return add(max(zero(), x), div(mul(size, tail), add(broadcast(1 / kUnscaled), tail)));
+}
 
-LOWRANK_INLINE Sigmoid sigmoid_of(Vec tail) { return {tail, add(broadcast(1 / kUnscaled), tail)}; }
-
-LOWRANK_INLINE Vec gate(Vec x, Vec size, const Sigmoid& s) { return add(max(zero(), x), div(mul(size, s.tail), s.whole)); }
-
-/// The slope of x sigmoid(u(x)) for odd u, where climb = size u'(size): on the left it is sigmoid (1 + climb (1 - sigmoid)).
-LOWRANK_INLINE Vec gate_slope(Vec x, Vec climb, const Sigmoid& s) {
-  const Vec sigmoid = div(s.tail, s.whole), rest = sub(broadcast(1.0f), sigmoid);
-  return slope_on_both_sides(x, mul(sigmoid, fma(climb, rest, broadcast(1.0f))));
+/// Its slope, where climb = size u'(size): on the left sigmoid (1 + climb (1 - sigmoid)).
+LOWRANK_INLINE Vec gate_slope(Vec x, Vec climb, Vec tail) {
+  const Vec one = broadcast(1.0f), unscaled = broadcast(kUnscaled), sigmoid = div(tail, fma(tail, unscaled, one));
+  return slope_on_both_sides(x, mul(sigmoid, fma(climb, fnma(sigmoid, unscaled, one), one)));
 }
 
 /// silu(x) = x sigmoid(x)
 struct Silu {
-  Vec x, size;
-  Sigmoid sigmoid;
+  Vec x, size, tail;
 
-  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, sigmoid); }
-  LOWRANK_INLINE_MEMBER Vec slope() const { return gate_slope(x, size, sigmoid); }
+  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, tail); }
+  LOWRANK_INLINE_MEMBER Vec slope() const { return gate_slope(x, size, tail); }
 };
 
 LOWRANK_INLINE Silu silu(Vec x) {
   const Vec size = max(broadcast(-125.0f), minus_absolute(x));
-  return {x, size, sigmoid_of(scaled_exp(size))};
+  return {x, size, scaled_exp(size)};
 }
 
-/// Polynomials in middle + size, minimax fits (Remez): the middles, and the coefficients of degree 7 to 0. The exponent and the first bit
-/// of 1 - size choose a column: for [2, 3), [3, 4), [4, 6), [6, 8), [8, 12), [12, 16), [1, 1.5) and [1.5, 2).
+/// mills = cdf(size) / exp(-size^2 / 2) of the normal distribution: polynomials in middle + size, minimax fits (Remez). The middles, and
+/// the coefficients of degree 7 to 0. The exponent and the first bit of 1 - size choose a column: for [2, 3), [3, 4), [4, 6), [6, 8), [8,
+/// 12), [12, 15.5], [1, 1.5) and [1.5, 2).
 constexpr float kMills[9][8] = {
     {1.52416992f, 2.48364258f, 4.00073242f, 5.9798584f, 9.01208496f, 12.7156982f, 0.237182617f, 0.764892578f},
     {0.000104770392f, 1.48253721e-05f, 1.38505209e-06f, 1.09159366e-07f, 6.72539002e-09f, 4.79052353e-10f, 0.00195998512f, 0.000557845808f},
@@ -47,17 +46,14 @@ constexpr float kMills[9][8] = {
     {0.203619197f, 0.142081127f, 0.0943950415f, 0.064986743f, 0.0437414199f, 0.0311834514f, 0.417846918f, 0.297663331f},
 };
 
-/// gelu(x) = x cdf(x) of the normal distribution: cdf(size) = exp(-size^2 / 2) mills, with tail = exp(-size^2 / 2) / kUnscaled.
+/// gelu(x) = x cdf(x), with tail = exp(-size^2 / 2) / kUnscaled.
 struct Gelu {
   Vec x, size, mills, tail;
 
   LOWRANK_INLINE_MEMBER Vec value() const { return fma(mul(mul(size, tail), mills), broadcast(kUnscaled), max(zero(), x)); }
 
   /// cdf(x) + x pdf(x): on the left exp(-size^2 / 2) (mills + size / sqrt(2 pi)).
-  LOWRANK_INLINE_MEMBER Vec slope() const {
-    const Vec left = mul(tail, fma(size, broadcast(0.398942280401f), mills));
-    return slope_on_both_sides(x, mul(left, broadcast(kUnscaled)));
-  }
+  LOWRANK_INLINE_MEMBER Vec slope() const { return slope_on_both_sides(x, mul(tail, fma(size, broadcast(0.398942280401f), mills))); }
 };
 
 LOWRANK_INLINE Gelu gelu(Vec x) {
@@ -85,12 +81,11 @@ LOWRANK_INLINE Vec gelu_tanh_argument(Vec x, Vec& low) {
 
 /// gelu_tanh(x) = 0.5 x (1 + tanh(u)) = x sigmoid(2u)
 struct GeluTanh {
-  Vec x, size;
-  Sigmoid sigmoid;
+  Vec x, size, tail;
 
-  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, sigmoid); }
+  LOWRANK_INLINE_MEMBER Vec value() const { return gate(x, size, tail); }
   LOWRANK_INLINE_MEMBER Vec slope() const {
-    return gate_slope(x, mul(size, fma(mul(broadcast(0.214064449f), size), size, broadcast(1.59576917f))), sigmoid);
+    return gate_slope(x, mul(size, fma(mul(broadcast(0.214064449f), size), size, broadcast(1.59576917f))), tail);
   }
 };
 
@@ -98,5 +93,5 @@ LOWRANK_INLINE GeluTanh gelu_tanh(Vec x) {
   const Vec size = max(broadcast(-11.4f), minus_absolute(x));
   Vec low;
   const Vec high = gelu_tanh_argument(size, low);
-  return {x, size, sigmoid_of(scaled_exp(high, low))};
+  return {x, size, scaled_exp(high, low)};
 }
