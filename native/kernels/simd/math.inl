@@ -31,9 +31,8 @@ LOWRANK_INLINE Silu silu(Vec x) {
   return {x, size, scaled_exp(size)};
 }
 
-/// mills = cdf(size) / exp(-size^2 / 2) of the normal distribution: polynomials in middle + size, minimax fits (Remez). The middles, and
-/// the coefficients of degree 7 to 0. The exponent and the first bit of 1 - size choose a column: for [2, 3), [3, 4), [4, 6), [6, 8), [8,
-/// 12), [12, 15.5], [1, 1.5) and [1.5, 2).
+/// mills = cdf(size) / exp(-size^2 / 2) of the normal distribution: minimax fits (Remez), polynomials in middle + size. The middles, and
+/// the coefficients of degree 7 to 0. The exponent and the first bit of 1 - size choose a column: from 2, 3, 4, 6, 8, 12, 1 and 1.5 on.
 constexpr float kMills[9][8] = {
     {1.52416992f, 2.48364258f, 4.00073242f, 5.9798584f, 9.01208496f, 12.7156982f, 0.237182617f, 0.764892578f},
     {0.000104770392f, 1.48253721e-05f, 1.38505209e-06f, 1.09159366e-07f, 6.72539002e-09f, 4.79052353e-10f, 0.00195998512f, 0.000557845808f},
