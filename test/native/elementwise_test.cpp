@@ -122,30 +122,47 @@ void check_activation(const char* name, double (*f)(double), Slope (*slope)(doub
                       x, [&](double v) { return 1.5 * slope(v).value; }, none)});
 }
 
-/// NaNs of either sign come through, forward and backward (but for ReLU: null), beside neighbours that do not; infinity is a limit.
-void check_not_finite(const char* name, Forward forward, Backward backward) {
+/// A backward pass, for a dy of ones, as a function of x.
+template <Backward backward>
+void slope_of(const Setup& setup, Matrix<float>& dx, const Matrix<float>& x) {
+  Matrix<float> dy(setup, x.rows(), x.cols());
+  for (int64_t r = 0; r < x.rows(); ++r) {
+    for (int64_t c = 0; c < x.cols(); ++c) dy.at(r, c) = 1;
+  }
+  backward(setup, dx, dy, x);
+}
+
+/// NaNs of either sign come through, beside neighbours that do not change.
+void check_nan(const char* name, Forward run) {
   for (const Setup& setup : setups()) {
     for (int64_t at = 0; at < 19; ++at) {
-      Matrix<float> x(setup, 1, 19), y(setup, 1, 19), dy(setup, 1, 19), dx(setup, 1, 19);
       for (const float nan : {NAN, -NAN}) {
-        x.randomize(8), dy.randomize(9);
+        Matrix<float> x(setup, 1, 19), y(setup, 1, 19);
+        x.randomize(8);
         x.at(0, at) = nan;
-        forward(setup, y, x);
-        if (backward) backward(setup, dx, dy, x);
-        for (int64_t c = 0; c < 19; ++c) {
-          CHECK(std::isnan(y.at(0, c)) == (c == at), name, " on ", setup.name(), " at ", at);
-          if (backward) CHECK(std::isnan(dx.at(0, c)) == (c == at), name, " backward on ", setup.name(), " at ", at);
-        }
-      }
-      for (const float limit : {0.0f, 1.0f}) {
-        x.at(0, at) = limit == 0 ? -INFINITY : INFINITY, dy.at(0, at) = 1;
-        forward(setup, y, x);
-        if (backward) backward(setup, dx, dy, x);
-        CHECK(y.at(0, at) == (limit == 0 ? 0 : INFINITY), name, " on ", setup.name(), ": ", y.at(0, at));
-        if (backward) CHECK(std::abs(dx.at(0, at) - limit) <= kTiny, name, " backward on ", setup.name(), ": ", dx.at(0, at));
+        run(setup, y, x);
+        for (int64_t c = 0; c < 19; ++c) CHECK(std::isnan(y.at(0, c)) == (c == at), name, " on ", setup.name(), " at ", at);
       }
     }
   }
+}
+
+/// What -infinity and infinity give, a slope within a subnormal.
+void check_limits(const char* name, Forward run, float low, float high) {
+  for (const Setup& setup : setups()) {
+    Matrix<float> x(setup, 1, 2), y(setup, 1, 2);
+    x.at(0, 0) = -INFINITY, x.at(0, 1) = INFINITY;
+    run(setup, y, x);
+    CHECK(std::abs(y.at(0, 0) - low) <= kTiny, name, " on ", setup.name(), ": ", y.at(0, 0));
+    CHECK(y.at(0, 1) == high, name, " on ", setup.name(), ": ", y.at(0, 1));
+  }
+}
+
+void check_not_finite(const char* name, Forward forward, Forward slope) {
+  check_nan(name, forward);
+  check_nan(name, slope);
+  check_limits(name, forward, 0, INFINITY);
+  check_limits(name, slope, 0, 1);
 }
 
 template <bool tanh>
@@ -251,22 +268,24 @@ TEST(elementwise_multiply_add) {
 
 TEST(elementwise_relu) {
   check_activation("relu", relu, relu_slope, exact, run_relu, run_relu_backward);
-  check_not_finite("relu", run_relu, nullptr);
+  check_nan("relu", run_relu);
+  check_limits("relu", run_relu, 0, INFINITY);
+  check_limits("relu backward", slope_of<run_relu_backward>, 0, 1);
 }
 
 TEST(elementwise_gelu) {
   check_activation("gelu", gelu, gelu_slope, four_ulps, run_gelu<false>, run_gelu_backward<false>);
-  check_not_finite("gelu", run_gelu<false>, run_gelu_backward<false>);
+  check_not_finite("gelu", run_gelu<false>, slope_of<run_gelu_backward<false>>);
 }
 
 TEST(elementwise_gelu_tanh) {
   check_activation("gelu tanh", gelu_tanh, gelu_tanh_slope, four_ulps, run_gelu<true>, run_gelu_backward<true>);
-  check_not_finite("gelu tanh", run_gelu<true>, run_gelu_backward<true>);
+  check_not_finite("gelu tanh", run_gelu<true>, slope_of<run_gelu_backward<true>>);
 }
 
 TEST(elementwise_silu) {
   check_activation("silu", silu, silu_slope, four_ulps, run_silu, run_silu_backward);
-  check_not_finite("silu", run_silu, run_silu_backward);
+  check_not_finite("silu", run_silu, slope_of<run_silu_backward>);
 }
 
 TEST(elementwise_dropout) {

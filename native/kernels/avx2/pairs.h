@@ -96,7 +96,7 @@ LOWRANK_SHIFT(shift_right)
 #undef LOWRANK_TERNARY
 #undef LOWRANK_SHIFT
 
-LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) { return {avx2::lookup(table, i.a), avx2::lookup(table, i.b)}; }
+LOWRANK_INLINE Vec lookup(const float* table, IVec i) { return {avx2::lookup(table, i.a), avx2::lookup(table, i.b)}; }
 LOWRANK_INLINE Vec multiplier(float x) { return broadcast(x); }
 LOWRANK_INLINE void add_product(Vec& sum, Vec x, Vec b) { sum = fma(x, b, sum); }
 LOWRANK_INLINE Vec select(Mask m, Vec yes, Vec no) { return {avx2::select(m.a, yes.a, no.a), avx2::select(m.b, yes.b, no.b)}; }

@@ -58,14 +58,16 @@ LOWRANK_INLINE Vec load(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
 
+/// table[i % 8]
+LOWRANK_INLINE Vec lookup(const float* table, IVec i) { return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)}; }
+
 /// The nf4 numbers of kWidth codes, two to a byte, the first in the upper half.
 LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   int32_t pairs;
   std::memcpy(&pairs, codes, sizeof pairs);
   const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(pairs), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
-  const __m256 lower = _mm256_permutevar8x32_ps(_mm256_loadu_ps(kNf4Values), code);
-  const __m256 upper = _mm256_permutevar8x32_ps(_mm256_loadu_ps(kNf4Values + 8), code);
-  return {_mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)))};
+  const Vec lower = lookup(kNf4Values, {code}), upper = lookup(kNf4Values + 8, {code});
+  return {_mm256_blendv_ps(lower.v, upper.v, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)))};
 }
 
 /// A dot takes kNf4Vecs vectors of a block at once, each in an order of its own that is cheap: `load_nf4_dot` gives numbers times their
@@ -163,9 +165,6 @@ LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm256_castsi256_ps(a.v)}; }
 LOWRANK_INLINE IVec as_int(Vec a) { return {_mm256_castps_si256(a.v)}; }
-
-/// table[i % 8]
-LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) { return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)}; }
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {

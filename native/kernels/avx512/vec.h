@@ -133,7 +133,7 @@ LOWRANK_INLINE IVec shift_right(IVec a) {
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
 LOWRANK_INLINE IVec as_int(Vec a) { return {_mm512_castps_si512(a.v)}; }
-LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) {
+LOWRANK_INLINE Vec lookup(const float* table, IVec i) {
   return {_mm512_permutexvar_ps(i.v, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
 }
 

@@ -57,14 +57,20 @@ LOWRANK_INLINE Vec load(const int8_t* p) {
   return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))};
 }
 
-/// The sixteen numbers are one table of 64 bytes; code c names its bytes 4 c to 4 c + 3.
+/// The bytes 4 i to 4 i + 3 of a table of floats.
+LOWRANK_INLINE uint8x16_t bytes_of(uint32x4_t i) { return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), i, 0x04040404)); }
+
+LOWRANK_INLINE Vec lookup(const float* table, IVec i) {
+  const uint8x16x2_t all = vld1q_u8_x2(reinterpret_cast<const uint8_t*>(table));
+  return {vreinterpretq_f32_u8(vqtbl2q_u8(all, bytes_of(vandq_u32(i.v, vdupq_n_u32(7)))))};
+}
+
 LOWRANK_INLINE Vec load_nf4(const uint8_t* codes) {
   uint16_t pairs;
   std::memcpy(&pairs, codes, sizeof pairs);
   const int32_t shifts[kWidth] = {-4, 0, -12, -8};
   const uint32x4_t code = vandq_u32(vshlq_u32(vdupq_n_u32(pairs), vld1q_s32(shifts)), vdupq_n_u32(15));
-  const uint8x16_t index = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404));
-  return {vreinterpretq_f32_u8(vqtbl4q_u8(vld1q_u8_x4(reinterpret_cast<const uint8_t*>(kNf4Values)), index))};
+  return {vreinterpretq_f32_u8(vqtbl4q_u8(vld1q_u8_x4(reinterpret_cast<const uint8_t*>(kNf4Values)), bytes_of(code)))};
 }
 
 constexpr int kNf4Vecs = 1;
@@ -143,12 +149,6 @@ LOWRANK_INLINE IVec shift_right(IVec a) {  // logical
 }
 LOWRANK_INLINE Vec as_float(IVec a) { return {vreinterpretq_f32_u32(a.v)}; }
 LOWRANK_INLINE IVec as_int(Vec a) { return {vreinterpretq_u32_f32(a.v)}; }
-
-LOWRANK_INLINE Vec lookup(const float (&table)[8], IVec i) {
-  const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), vandq_u32(i.v, vdupq_n_u32(7)), 0x04040404);
-  const uint8x16x2_t all = vld1q_u8_x2(reinterpret_cast<const uint8_t*>(table));
-  return {vreinterpretq_f32_u8(vqtbl2q_u8(all, vreinterpretq_u8_u32(bytes)))};
-}
 
 /// The two halves of the 64-bit products of unsigned lanes.
 LOWRANK_INLINE void mul_wide(IVec a, IVec b, IVec& high, IVec& low) {
