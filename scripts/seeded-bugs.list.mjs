@@ -233,8 +233,8 @@ const simd = [
   {
     name: "half a vector for the columns of a whole one",
     file: "native/kernels/simd/microkernel.inl",
-    find: "t.cols <= half::kWidth ? 0",
-    replace: "t.cols <= kWidth ? 0",
+    find: "return cols <= half::kWidth ? 0",
+    replace: "return cols <= kWidth ? 0",
     tests: op("matmul"),
     backend: "avx512_emulated",
   },

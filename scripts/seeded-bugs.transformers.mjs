@@ -80,6 +80,14 @@ export const transformers = [
     backend: "avx2",
   },
   {
+    name: "second panel of a wide head read from the first",
+    file: "native/kernels/simd/attention.inl",
+    find: "b.data + j / kHeadCols * b.stride",
+    replace: "b.data",
+    tests: ["test/ops/attention.test.ts"],
+    backend: "avx512_emulated",
+  },
+  {
     name: "earlier keys not scaled to the new maximum",
     file: "native/kernels/simd/attention.inl",
     find: "    *total *= factor;",

@@ -12,8 +12,9 @@ struct Shape {
   int64_t batch, queries, keys, heads, kv_heads, width;
 };
 
-const Shape kShapes[] = {{1, 1, 1, 1, 1, 1},     {2, 5, 7, 4, 2, 3}, {1, 13, 70, 6, 2, 8}, {2, 49, 65, 3, 3, 17}, {1, 50, 130, 9, 3, 64},
-                         {1, 2, 200, 64, 1, 16}, {0, 5, 7, 4, 2, 3}, {1, 0, 7, 2, 2, 4},   {1, 3, 0, 2, 1, 4},    {1, 3, 4, 2, 1, 0}};
+const Shape kShapes[] = {{1, 1, 1, 1, 1, 1},     {2, 5, 7, 4, 2, 3},     {1, 13, 70, 6, 2, 8},   {2, 49, 65, 3, 3, 17},
+                         {1, 50, 130, 9, 3, 64}, {1, 2, 200, 64, 1, 16}, {1, 23, 300, 3, 3, 80}, {1, 9, 270, 2, 1, 121},
+                         {0, 5, 7, 4, 2, 3},     {1, 0, 7, 2, 2, 4},     {1, 3, 0, 2, 1, 4},     {1, 3, 4, 2, 1, 0}};
 
 /// Spans of every kind: causal, a window, nothing, and reaching out on both sides.
 Matrix<int32_t> spans_of(const Setup& setup, const Shape& s) {

@@ -86,7 +86,7 @@ describe("gradients over several blocks of queries and keys", () => {
   }
   const cases: Case[] = [
     {
-      ...{ name: "causal, two heads to one of keys", batch: 1, heads: 4, kvHeads: 2, queries: 230, keys: 230, size: 20 },
+      ...{ name: "causal, two heads to one of keys", batch: 1, heads: 4, kvHeads: 2, queries: 290, keys: 290, size: 20 },
       ...{ options: { causal: true }, sees: (t, s) => s <= t },
     },
     {
@@ -94,7 +94,7 @@ describe("gradients over several blocks of queries and keys", () => {
       ...{ options: { causal: true, window: 70 }, sees: (t, s) => s <= t && s > t - 70 },
     },
     {
-      ...{ name: "everything, one head, more keys than queries", batch: 1, heads: 1, kvHeads: 1, queries: 101, keys: 203, size: 33 },
+      ...{ name: "everything, one head, more keys than queries", batch: 1, heads: 1, kvHeads: 1, queries: 101, keys: 203, size: 81 },
       ...{ options: {}, sees: () => true },
     },
   ];

@@ -218,9 +218,11 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
   w[3].v = _mm256_permute2x128_si256(g, h, 0x31);
 }
 
-// --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
-namespace halves = avx2;  // its vectors multiply tiles of few columns
-constexpr int kTileRows = 6, kTileVecs = 2;
+// --- tiles of C, whose sums stay in registers, and how products are cut for them ---
+namespace halves = avx2;                                        // its vectors multiply tiles of few columns
+constexpr int kMostRows[] = {6, 6, 6};                          // of a tile that is so many vectors wide; 0: half a vector
+constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
+constexpr int kHeadVecs = 2;                                    // of attention
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows; from the third cache they are read faster than C is written again

@@ -6,9 +6,11 @@ namespace lowrank::avx512_emulated {
 using namespace avx2_pairs;
 namespace wides = avx2_pairs;
 
-// --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
-namespace halves = avx2;  // its vectors multiply tiles of few columns
-constexpr int kTileRows = 14, kTileVecs = 2;
+// --- tiles of C, whose sums stay in registers, and how products are cut for them ---
+namespace halves = avx2;                                        // its vectors multiply tiles of few columns
+constexpr int kMostRows[] = {14, 14, 14, 8, 6};                 // of a tile that is so many vectors wide; 0: half a vector
+constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
+constexpr int kHeadVecs = 4;                                    // of attention
 constexpr int64_t kBlockK = 512;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows that meet them well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache

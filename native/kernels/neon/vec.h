@@ -188,9 +188,11 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 
 namespace wides = neon;  // its vectors compute activations
 
-// --- tile of the matrix product: kTileRows x (kTileVecs * kWidth) accumulators, packed blocks of at most kBlockK deep ---
-namespace halves = neon;  // its vectors multiply tiles of few columns
-constexpr int kTileRows = 12, kTileVecs = 2;
+// --- tiles of C, whose sums stay in registers, and how products are cut for them ---
+namespace halves = neon;                                        // its vectors multiply tiles of few columns
+constexpr int kMostRows[] = {12, 12, 12};                       // of a tile that is so many vectors wide; 0: half a vector
+constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
+constexpr int kHeadVecs = 2;                                    // of attention
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache

@@ -1,7 +1,7 @@
 // Attention in tiles: scores of a block of queries against a block of keys, by the micro-kernel, never more. Keys and values are packed
 // once for all queries. docs/kernels.md explains it.
 
-constexpr int64_t kQueryRows = round_up(48, kTileRows), kKeys = round_up(64, kTileCols);
+constexpr int64_t kHeadCols = kHeadVecs * kWidth, kQueryRows = round_up(48, kMostRows[kHeadVecs]), kKeys = round_up(128, kHeadCols);
 
 /// Sizes of one call, and what each query sees.
 struct AttentionShape {
@@ -60,7 +60,7 @@ struct LeftFactor {
   bool turned = false;
 };
 
-/// The right factor, packed: panel p, of kTileCols columns, begins at data + p * stride.
+/// The right factor, packed: panel p, of kHeadCols columns, begins at data + p * stride.
 struct Panels {
   const float* data;
   int64_t stride;
@@ -71,12 +71,13 @@ void multiply_panels(float* c, int64_t ldc, const LeftFactor& a, const Panels& b
                      bool accumulate) {
   TileCall call{};
   call.lda = a.ld, call.ldc = ldc, call.accumulate = accumulate;
-  for (int64_t j = 0; j < columns; j += kTileCols) {
-    call.b[0] = {b.data + j / kTileCols * b.stride, kTileCols, k};
-    call.cols = lesser(kTileCols, columns - j);
-    for (int64_t i = 0; i < rows; i += kTileRows) {
+  for (int64_t j = 0; j < columns; j += kHeadCols) {
+    call.b[0] = {b.data + j / kHeadCols * b.stride, kHeadCols, k};
+    call.cols = lesser(kHeadCols, columns - j);
+    const int64_t tile = kMostRows[vecs_of(call.cols)];
+    for (int64_t i = 0; i < rows; i += tile) {
       call.a = a.data + i * (a.turned ? 1 : a.ld), call.c = c + i * ldc + j;
-      multiply_rows(call, a.turned, rows - i);
+      multiply_rows(call, a.turned, lesser(tile, rows - i));
     }
   }
 }
@@ -92,15 +93,15 @@ struct KeyRows {
 
 /// Packs n rows of `width` floats, `ld` apart, as the rows of a right factor.
 Panels pack_straight(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width, int64_t stride) {
-  pack_columns<kTileCols>(PlainRows<float>{rows, ld}, width, n, panels, stride, kPackDepth);
+  pack_columns<kHeadCols>(PlainRows<float>{rows, ld}, width, n, panels, stride, kPackDepth);
   return {panels, stride};
 }
 
 /// Packs them as its columns.
 Panels pack_across(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width) {
-  for (int64_t o = 0; o < n; o += kTileCols)
-    pack_rows<kTileCols>(PlainRows<float>{rows, ld}, o, lesser(kTileCols, n - o), width, panels + o * width);
-  return {panels, kTileCols * width};
+  for (int64_t o = 0; o < n; o += kHeadCols)
+    pack_rows<kHeadCols>(PlainRows<float>{rows, ld}, o, lesser(kHeadCols, n - o), width, panels + o * width);
+  return {panels, kHeadCols * width};
 }
 
 /// The blocks of keys [first, end) of which some query sees a key: a cache holds many that none does.
@@ -127,8 +128,8 @@ struct PackedKeys {
   PackedKeys(const AttentionShape& shape, bool columns, Scratch& scratch)
       : at(shape),
         across(columns),
-        stride(kTileCols * (columns ? shape.width : kKeys)),
-        floats(columns ? kKeys * shape.width : kKeys * round_up(shape.width, kTileCols)),
+        stride(kHeadCols * (columns ? shape.width : kKeys)),
+        floats(columns ? kKeys * shape.width : kKeys * round_up(shape.width, kHeadCols)),
         data(scratch.take(shape.batch * shape.kv_heads * shape.key_blocks() * floats)) {}
 
   float* place(int64_t row, int64_t kv, int64_t block) const {

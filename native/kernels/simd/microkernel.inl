@@ -23,7 +23,8 @@ struct TileCall {
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
   bool accumulate;    // C already holds the earlier blocks of K
-  float* sums;        // kTileCols to a row: where the sums of the k before are, if the tile resumes, and stay, if it pauses
+  float*
+      sums;  // tiles of products only: kTileCols to a row, where the sums of the k before are, if the tile resumes, and stay, if it pauses
   bool resumes, pauses;
   Ask ask;
 };
@@ -38,33 +39,37 @@ using halves::Vec, halves::kWidth, halves::zero, halves::multiplier, halves::add
 
 using TileFunction = void (*)(const TileCall&);
 
-/// of[turned][rows - 1][vectors]; 0: tiles for few columns
+/// How many vectors wide a tile of so many columns is.
+int64_t vecs_of(int64_t cols) { return cols <= half::kWidth ? 0 : divide_up(cols, kWidth); }
+
+/// of[turned][vectors][rows - 1]; 0 vectors: tiles for few columns
 struct TileTable {
-  TileFunction of[2][kTileRows][1 + kTileVecs];
+  TileFunction of[2][1 + kHeadVecs][kMostRows[0]];
 };
 
-template <int Rows>
-constexpr void fill_tile_rows(TileTable& table) {
-  table.of[0][Rows - 1][0] = half::multiply_tile<Rows, 1, false>;
-  table.of[0][Rows - 1][2] = multiply_tile<Rows, 2, false>;
-  table.of[1][Rows - 1][0] = half::multiply_tile<Rows, 1, true>;
-  table.of[1][Rows - 1][2] = multiply_tile<Rows, 2, true>;
-  if constexpr (half::kWidth < kWidth) {
-    table.of[0][Rows - 1][1] = multiply_tile<Rows, 1, false>;
-    table.of[1][Rows - 1][1] = multiply_tile<Rows, 1, true>;
+template <int Vecs, int Rows = kMostRows[Vecs]>
+constexpr void fill_tiles(TileTable& table) {
+  if constexpr (Vecs == 0) {
+    table.of[0][0][Rows - 1] = half::multiply_tile<Rows, 1, false>;
+    table.of[1][0][Rows - 1] = half::multiply_tile<Rows, 1, true>;
+  } else if constexpr (Vecs > 1 || half::kWidth < kWidth) {
+    table.of[0][Vecs][Rows - 1] = multiply_tile<Rows, Vecs, false>;
+    table.of[1][Vecs][Rows - 1] = multiply_tile<Rows, Vecs, true>;
   }
-  if constexpr (Rows > 1) fill_tile_rows<Rows - 1>(table);
+  if constexpr (Rows > 1) {
+    fill_tiles<Vecs, Rows - 1>(table);
+  } else if constexpr (Vecs > 0) {
+    fill_tiles<Vecs - 1>(table);
+  }
 }
 
 constexpr TileTable make_tile_table() {
   TileTable table{};
-  fill_tile_rows<kTileRows>(table);
+  fill_tiles<kHeadVecs>(table);
   return table;
 }
 
 constexpr TileTable kTiles = make_tile_table();
 
-/// The tile at `t` of at most kTileRows of the rows that are left.
-void multiply_rows(const TileCall& t, bool turned, int64_t rows_left) {
-  kTiles.of[turned ? 1 : 0][lesser(kTileRows, rows_left) - 1][t.cols <= half::kWidth ? 0 : divide_up(t.cols, kWidth)](t);
-}
+/// The tile at `t`, of at most kMostRows[vecs_of(t.cols)] rows.
+void multiply_rows(const TileCall& t, bool turned, int64_t rows) { kTiles.of[turned ? 1 : 0][vecs_of(t.cols)][rows - 1](t); }

@@ -4,23 +4,23 @@
 template <int Rows, int Vecs>
 LOWRANK_INLINE void multiply_step(const float* a, int64_t row_step, const float* b, Vec (&sum)[Rows][Vecs]) {
   Vec column[Vecs];
-  LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
+  LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) column[v] = load(b + v * kWidth);
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
     const auto row = multiplier(a[r * row_step]);
-    LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) add_product(sum[r][v], row, column[v]);
+    LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) add_product(sum[r][v], row, column[v]);
   }
 }
 
-/// C[Rows, cols] (+)= A B, where Rows <= kTileRows and cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
+/// C[Rows, cols] (+)= A B, where cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
 template <int Rows, int Vecs, bool Turned>
 LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   const float* a = t.a;
   const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
   Vec sum[Rows][Vecs];
-  LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
+  LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
   if (t.resumes) {
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
-      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) sum[r][v] = load(t.sums + r * kTileCols + v * kWidth);
+      LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) sum[r][v] = load(t.sums + r * kTileCols + v * kWidth);
     }
   }
   const float *c_end = t.c + Rows * t.ldc, *c_row = t.pauses ? c_end : t.c;
@@ -50,21 +50,21 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   }
   if (t.pauses) {
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
-      LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) store(t.sums + r * kTileCols + v * kWidth, sum[r][v]);
+      LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) store(t.sums + r * kTileCols + v * kWidth, sum[r][v]);
     }
     return;
   }
   Vec start[Vecs];  // what C begins with
-  LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) start[v] = t.bias ? load_first(t.bias + v * kWidth, t.cols - v * kWidth) : zero();
+  LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) start[v] = t.bias ? load_first(t.bias + v * kWidth, t.cols - v * kWidth) : zero();
   if (t.cols == Vecs * kWidth) {
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
       float* c = t.c + r * t.ldc;
-      LOWRANK_UNROLL(2)
+      LOWRANK_UNROLL(4)
       for (int v = 0; v < Vecs; ++v) store(c + v * kWidth, add(sum[r][v], t.accumulate ? load(c + v * kWidth) : start[v]));
     }
     return;
   }
-  LOWRANK_UNROLL(2) for (int v = 0; v < Vecs; ++v) {
+  LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) {
     const int64_t n = t.cols - v * kWidth;
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
       float* c = t.c + r * t.ldc + v * kWidth;
