@@ -245,8 +245,7 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   call.accumulate = p.accumulate || panel.k_block > 0;
   call.resumes = panel.k_from > 0, call.pauses = k0 + panel.rows[1].k_end < block.plan->k_begin(panel.k_block + 1);
   // Packed panels have kTileRows rows; others are dealt evenly, because a tile of one or two waits for its own sums.
-  const int64_t most = kMostRows[vecs_of(call.cols)];
-  const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, most)) : kTileRows;
+  const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kTileRows)) : kTileRows;
   for (int64_t i = begin; i < end; i += tile) {
     call.a = rows + i * step;
     call.sums =

@@ -23,8 +23,7 @@ struct TileCall {
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
   bool accumulate;    // C already holds the earlier blocks of K
-  float*
-      sums;  // tiles of products only: kTileCols to a row, where the sums of the k before are, if the tile resumes, and stay, if it pauses
+  float* sums;        // kTileCols to a row (no wider tile pauses): where the sums so far are, if the tile resumes, and stay, if it pauses
   bool resumes, pauses;
   Ask ask;
 };
