@@ -41,7 +41,7 @@ using TileFunction = void (*)(const TileCall&);
 /// How many vectors wide a tile of so many columns is.
 int64_t vecs_of(int64_t cols) { return cols <= half::kWidth ? 0 : divide_up(cols, kWidth); }
 
-/// of[turned][vectors][rows - 1]; 0 vectors: tiles for few columns
+/// of[turned][vectors][rows - 1]; 0 vectors: tiles for few columns, which have the most rows
 struct TileTable {
   TileFunction of[2][1 + kHeadVecs][kMostRows[0]];
 };
