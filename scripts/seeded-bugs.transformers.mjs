@@ -82,7 +82,7 @@ export const transformers = [
   {
     name: "second panel of a wide head read from the first",
     file: "native/kernels/simd/attention.inl",
-    find: "b.data + j / kHeadCols * b.stride",
+    find: "b.data + j / kWideCols * b.stride",
     replace: "b.data",
     tests: ["test/ops/attention.test.ts"],
     backend: "avx512_emulated",

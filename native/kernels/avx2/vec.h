@@ -222,10 +222,11 @@ LOWRANK_INLINE void interleave4(IVec (&w)[4]) {
 namespace halves = avx2;                                        // its vectors multiply tiles of few columns
 constexpr int kMostRows[] = {6, 6, 6};                          // of a tile that is so many vectors wide; 0: half a vector
 constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
-constexpr int kHeadVecs = 2;                                    // of attention
+constexpr int kWideVecs = 2;                                    // of attention, and of products whose left factor is read in place
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows; from the third cache they are read faster than C is written again
 constexpr int64_t kRowsInPlace = 24;        // of C: up to so many, panels of B are read in place
+constexpr int64_t kDepthInPlace = 0;        // of products whose rows of A lie close: these are packed, where B has more than a few columns
 
 }  // namespace lowrank::avx2

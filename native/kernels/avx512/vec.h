@@ -209,10 +209,11 @@ namespace wides = avx512;  // its vectors compute activations
 namespace halves = avx2;                                        // its vectors multiply tiles of few columns
 constexpr int kMostRows[] = {14, 14, 14, 8, 6};                 // of a tile that is so many vectors wide; 0: half a vector
 constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
-constexpr int kHeadVecs = 4;                                    // of attention
+constexpr int kWideVecs = 4;                                    // of attention, and of products whose left factor is read in place
 constexpr int64_t kBlockK = 512;
 constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows that meet them well inside the second cache
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
 constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B that lie close are read in place
+constexpr int64_t kDepthInPlace = 1024;     // of products whose rows of A lie close: up to so much of K, they are read in place
 
 }  // namespace lowrank::avx512

@@ -192,10 +192,11 @@ namespace wides = neon;  // its vectors compute activations
 namespace halves = neon;                                        // its vectors multiply tiles of few columns
 constexpr int kMostRows[] = {12, 12, 12};                       // of a tile that is so many vectors wide; 0: half a vector
 constexpr int kTileVecs = 2, kTileRows = kMostRows[kTileVecs];  // of products
-constexpr int kHeadVecs = 2;                                    // of attention
+constexpr int kWideVecs = 2;                                    // of attention, and of products whose left factor is read in place
 constexpr int64_t kBlockK = 256;
 constexpr int64_t kStripPanels = 8;        // of packed columns, with 224 rows of A well inside the second cache
 constexpr int64_t kCachedFloats = 75'000;  // packed rows that stay in the second cache
 constexpr int64_t kRowsInPlace = 24;       // of C: up to so many, panels of B are read in place
+constexpr int64_t kDepthInPlace = 0;       // of products whose rows of A lie close: these are packed, where B has more than a few columns
 
 }  // namespace lowrank::neon

@@ -1,7 +1,7 @@
 // Attention in tiles: scores of a block of queries against a block of keys, by the micro-kernel, never more. Keys and values are packed
 // once for all queries. docs/kernels.md explains it.
 
-constexpr int64_t kHeadCols = kHeadVecs * kWidth, kQueryRows = round_up(48, kMostRows[kHeadVecs]), kKeys = round_up(128, kHeadCols);
+constexpr int64_t kQueryRows = round_up(48, kMostRows[kWideVecs]), kKeys = round_up(128, kWideCols);
 
 /// Sizes of one call, and what each query sees.
 struct AttentionShape {
@@ -60,7 +60,7 @@ struct LeftFactor {
   bool turned = false;
 };
 
-/// The right factor, packed: panel p, of kHeadCols columns, begins at data + p * stride.
+/// The right factor, packed: panel p, of kWideCols columns, begins at data + p * stride.
 struct Panels {
   const float* data;
   int64_t stride;
@@ -70,13 +70,13 @@ struct Panels {
 void multiply_panels(float* c, int64_t ldc, const LeftFactor& a, const Panels& b, int64_t rows, int64_t columns, int64_t k,
                      bool accumulate) {
   TileCall call{};
-  call.lda = a.ld, call.ldc = ldc, call.accumulate = accumulate;
-  for (int64_t j = 0; j < columns; j += kHeadCols) {
-    call.b[0] = {b.data + j / kHeadCols * b.stride, kHeadCols, k};
-    call.cols = lesser(kHeadCols, columns - j);
+  call.ldc = ldc, call.accumulate = accumulate;
+  for (int64_t j = 0; j < columns; j += kWideCols) {
+    call.cols = lesser(kWideCols, columns - j);
     const int64_t tile = kMostRows[vecs_of(call.cols)];
     for (int64_t i = 0; i < rows; i += tile) {
-      call.a = a.data + i * (a.turned ? 1 : a.ld), call.c = c + i * ldc + j;
+      call.parts[0] = {a.data + i * (a.turned ? 1 : a.ld), b.data + j / kWideCols * b.stride, a.ld, kWideCols, k};
+      call.c = c + i * ldc + j;
       multiply_rows(call, a.turned, lesser(tile, rows - i));
     }
   }
@@ -93,15 +93,15 @@ struct KeyRows {
 
 /// Packs n rows of `width` floats, `ld` apart, as the rows of a right factor.
 Panels pack_straight(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width, int64_t stride) {
-  pack_columns<kHeadCols>(PlainRows<float>{rows, ld}, width, n, panels, stride, kPackDepth);
+  pack_columns<kWideCols>(PlainRows<float>{rows, ld}, width, n, panels, stride, kPackDepth);
   return {panels, stride};
 }
 
 /// Packs them as its columns.
 Panels pack_across(float* panels, const float* rows, int64_t ld, int64_t n, int64_t width) {
-  for (int64_t o = 0; o < n; o += kHeadCols)
-    pack_rows<kHeadCols>(PlainRows<float>{rows, ld}, o, lesser(kHeadCols, n - o), width, panels + o * width);
-  return {panels, kHeadCols * width};
+  for (int64_t o = 0; o < n; o += kWideCols)
+    pack_rows<kWideCols>(PlainRows<float>{rows, ld}, o, lesser(kWideCols, n - o), width, panels + o * width);
+  return {panels, kWideCols * width};
 }
 
 /// The blocks of keys [first, end) of which some query sees a key: a cache holds many that none does.
@@ -128,8 +128,8 @@ struct PackedKeys {
   PackedKeys(const AttentionShape& shape, bool columns, Scratch& scratch)
       : at(shape),
         across(columns),
-        stride(kHeadCols * (columns ? shape.width : kKeys)),
-        floats(columns ? kKeys * shape.width : kKeys * round_up(shape.width, kHeadCols)),
+        stride(kWideCols * (columns ? shape.width : kKeys)),
+        floats(columns ? kKeys * shape.width : kKeys * round_up(shape.width, kWideCols)),
         data(scratch.take(shape.batch * shape.kv_heads * shape.key_blocks() * floats)) {}
 
   float* place(int64_t row, int64_t kv, int64_t block) const {

@@ -58,13 +58,13 @@ struct AttentionGradients {
 
 /// Scratch of one task: some queries of one head, packed for the products, and their weights and slopes, a row for each key.
 struct GradientBlock {
-  static constexpr int64_t kRows = kQueryRows, kLd = round_up(kRows, kHeadCols);
-  static constexpr int64_t kDown = kHeadCols * kRows;  // from panel to panel of packed queries that are rows of the right factor
+  static constexpr int64_t kRows = kQueryRows, kLd = round_up(kRows, kWideCols);
+  static constexpr int64_t kDown = kWideCols * kRows;  // from panel to panel of packed queries that are rows of the right factor
   float *weights, *slopes, *q, *q_across, *dy, *dy_across, *lse, *delta, *low, *high;
   int64_t floats;
 
   GradientBlock(const AttentionShape& at, std::byte* base) {
-    const int64_t width = round_up(at.width, kHeadCols);
+    const int64_t width = round_up(at.width, kWideCols);
     Scratch scratch{base};
     weights = scratch.take(kKeys * kLd), slopes = scratch.take(kKeys * kLd);
     q = scratch.take(kRows * width), q_across = scratch.take(kLd * width);

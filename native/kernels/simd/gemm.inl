@@ -26,15 +26,17 @@ struct Product {
 /// How a product is cut. Blocks of K depend on K alone, so the order of every sum does; the rest only moves work around.
 struct Plan {
   int64_t k, k_blocks;
+  int64_t cols;                                                // of a panel of B
   int64_t rows, row_blocks, deep, deep_blocks, group, groups;  // packed at once: rows, blocks of K, matrices of a batch
   bool a_in_place, in_chunks;
   int64_t a_floats, strip_floats;  // packed: rows of one matrix, columns of one task
 
   // A vector of a quantised weight must not reach over the end of its block of numbers: K is cut at multiples of kWidth.
   int64_t k_begin(int64_t block) const { return part_begin(k, greater(8, kWidth), k_blocks, block); }
+  int64_t tile_rows() const { return kMostRows[cols / kWidth]; }
   /// Rows that meet all panels of a strip, for one block of K, before the next rows do.
   int64_t band(int64_t block) const {
-    return round_up(lesser(kBandRows, kBandFloats / greater(1, k_begin(block + 1) - k_begin(block))), kTileRows);
+    return round_up(lesser(kBandRows, kBandFloats / greater(1, k_begin(block + 1) - k_begin(block))), tile_rows());
   }
   int64_t blocks() const { return groups * row_blocks * deep_blocks; }
 };
@@ -48,22 +50,28 @@ bool reads_b_in_place(const Product& p, const Segment& s) {
   return p.m <= (lies_close(s.b) ? kRowsInPlace : kUnpackedRows) && s.b.dtype == DType::f32 && !s.b.k_contiguous && !s.b.dropout;
 }
 
-/// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does for a few
-/// rows of C if A is turned, as packed panels are, and whole panels of B are not packed either.
+/// Where B has a few columns only, each element of A is read up to four times, so packing it costs more than it saves; so it does where K
+/// is short, and for a few rows of C if A is turned, as packed panels are, and whole panels of B are not packed either.
 bool reads_a_in_place(const Product& p) {
   constexpr int64_t kTurnedRows = 64, kFewColumns = lesser(4 * kTileCols, 64), kFewCrowded = 32;
   const Segment& s = p.segments[0];
-  if (p.segments[1].k > 0 || s.a.dropout || s.a.dtype != DType::f32) return false;
-  if (s.a.k_contiguous) return p.n <= kFewColumns;
-  return p.n <= (lies_close(s.a) ? kFewColumns : kFewCrowded) || (p.m <= kTurnedRows && reads_b_in_place(p, s));
+  bool close = true;
+  int64_t k = 0;
+  for (const Segment& one : p.segments) {
+    if (one.k == 0) continue;
+    if (one.a.dropout || one.a.dtype != DType::f32 || one.a.k_contiguous != s.a.k_contiguous) return false;
+    close = close && lies_close(one.a), k += one.k;
+  }
+  if (s.a.k_contiguous) return p.n <= kFewColumns || (close && k <= kDepthInPlace);
+  return p.n <= (close ? kFewColumns : kFewCrowded) || (p.m <= kTurnedRows && reads_b_in_place(p, s));
 }
 
 /// Whether few rows of C meet rows of B that are read in place though they do not lie close: some of them at a time then meet all columns
 /// of a strip, while the sums wait, so that they are read nearly one after the other.
 bool goes_in_chunks(const Product& p) {
   const Segment& s = p.segments[0];
-  return p.m <= kUnpackedRows && p.n % kWidth == 0 && s.k >= kFewestChunked && !lies_close(s.b) && reads_a_in_place(p) &&
-         reads_b_in_place(p, s);
+  return p.segments[1].k == 0 && p.m <= kUnpackedRows && p.n % kWidth == 0 && s.k >= kFewestChunked && !lies_close(s.b) &&
+         reads_a_in_place(p) && reads_b_in_place(p, s);
 }
 
 /// A product of some microseconds stays on the thread that asks: handing it out costs as much, and a strip for each thread more memory.
@@ -74,9 +82,8 @@ int threads_of(const Product& p, int threads) {
 
 /// Into how many strips the panels of columns are dealt: wide ones, whose columns are packed once for many rows, but enough for all
 /// threads; wider ones where rows of B are read across them.
-int64_t strips_across(const Product& p, int64_t group, int threads) {
-  const int64_t panels = divide_up(p.n, kTileCols);
-  return clamp(divide_up(goes_in_chunks(p) ? 3 * threads : enough_tasks(threads), group), divide_up(panels, kStripPanels), panels);
+int64_t strips_across(const Product& p, int64_t panels, int64_t group, int threads) {
+  return clamp(divide_up(goes_in_chunks(p) ? 3 * threads : enough_tasks(threads), group), divide_up(p.n, kStripPanels * kTileCols), panels);
 }
 
 Plan make_plan(const Product& p, int threads) {
@@ -84,6 +91,7 @@ Plan make_plan(const Product& p, int threads) {
   plan.k = p.segments[0].k + p.segments[1].k;
   plan.k_blocks = greater(1, divide_up(plan.k, kBlockK));
   plan.a_in_place = reads_a_in_place(p), plan.in_chunks = goes_in_chunks(p);
+  plan.cols = plan.a_in_place && !plan.in_chunks ? kWideCols : kTileCols;
   plan.rows = round_up(divide_up(p.m, divide_up(p.m, kBlockRows)), kTileRows);
   plan.row_blocks = divide_up(p.m, plan.rows);
   const int64_t depth = plan.a_in_place ? divide_up(plan.k, plan.k_blocks) : lesser(plan.k, kBlockK);
@@ -94,8 +102,8 @@ Plan make_plan(const Product& p, int threads) {
   constexpr int64_t kGroupFloats = 1 << 20;
   plan.group = clamp(kGroupFloats / greater(1, plan.a_floats), 1, p.batch);
   plan.groups = divide_up(p.batch, plan.group);
-  const int64_t strip_panels = divide_up(divide_up(p.n, kTileCols), strips_across(p, plan.group, threads));
-  plan.strip_floats = round_up(strip_panels * kTileCols * lesser(plan.k, kBlockK), 16);
+  const int64_t panels = divide_up(p.n, plan.cols), strip_panels = divide_up(panels, strips_across(p, panels, plan.group, threads));
+  plan.strip_floats = round_up(strip_panels * plan.cols * lesser(plan.k, kBlockK), 16);
   return plan;
 }
 
@@ -122,7 +130,7 @@ Block block_at(const Product& p, const Plan& plan, int threads, std::byte* scrat
   block.batch0 = index / plan.deep_blocks / plan.row_blocks * plan.group, block.group = lesser(plan.group, p.batch - block.batch0);
   block.strips = reinterpret_cast<float*>(scratch);
   block.a = block.strips + threads * plan.strip_floats + (threads > 1 ? index % 2 * plan.group * plan.a_floats : 0);
-  block.panels = divide_up(p.n, kTileCols), block.across = strips_across(p, block.group, threads);
+  block.panels = divide_up(p.n, plan.cols), block.across = strips_across(p, block.panels, block.group, threads);
   const int64_t finer = threads > 1 && reads_b_in_place(p, p.segments[0]) ? 2 : 1;  // smaller tasks where they need not pack B
   block.down = lesser(divide_up(finer * enough_tasks(threads), block.group * block.across), divide_up(finer * block.rows, 8 * kTileRows));
   return block;
@@ -181,78 +189,93 @@ Window packed_next(const Block& block, const Strip& strip, int64_t k_block, int6
     }
   }
   const int64_t k0 = block.plan->k_begin(k_block), k_end = lesser(block.plan->k_begin(k_block + 1), block.p->segments[0].k);
-  const int64_t column = panel * kTileCols;
-  return {block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0, k_end - k0};
+  const int64_t cols = block.plan->cols, column = panel * cols;
+  return {block.batch0 + strip.matrix, column, lesser(cols, block.p->n - column), k0, k_end - k0};
 }
 
-float* packed_panel(const Strip& strip, int64_t index, int64_t k) { return strip.panels + (index - strip.first) * kTileCols * k; }
+float* packed_panel(const Block& block, const Strip& strip, int64_t index, int64_t k) {
+  return strip.panels + (index - strip.first) * block.plan->cols * k;
+}
 
-/// Where the rows of a panel of B are, for one block of K.
+/// The columns of B that a tile meets, from k_from to k_end of K.
 struct Panel {
-  int64_t k_block, index;
-  bool in_place;
-  PanelRows rows[2];
-  int64_t k_from = 0;  // in the block of K, where the rows are a chunk of it
+  int64_t k_block, index, k_from, k_end;
+  bool in_place;  // its rows are read where they lie
+
+  int64_t column(const Block& block) const { return index * block.plan->cols; }
+  int64_t columns(const Block& block) const { return lesser(block.plan->cols, block.p->n - column(block)); }
 };
 
-/// Looks for the rows where they lie. False where packing them saves more than it costs, or the micro-kernel cannot read them so.
-bool find_in_place(const Block& block, const Strip& strip, Panel& panel) {
-  const Product& p = *block.p;
-  const int64_t column = panel.index * kTileCols, k0 = block.plan->k_begin(panel.k_block), k_end = block.plan->k_begin(panel.k_block + 1);
-  const int64_t columns = lesser(kTileCols, p.n - column);
+/// Whether packing rows [k_from, k_end) of B would save less than it costs, and the micro-kernel can read them where they lie.
+bool lies_in_place(const Block& block, const Panel& panel) {
+  const int64_t columns = panel.columns(block);
   if (columns % kWidth != 0 && columns != half::kWidth) return false;
-  int64_t segment_begin = 0, done = k0;
-  for (int i = 0; i < 2; ++i) {
-    const Segment& s = p.segments[i];
-    const int64_t to = lesser(k_end, segment_begin + s.k);
-    if (done < to) {
-      if (!reads_b_in_place(p, s)) return false;
-      const float* b = reinterpret_cast<const float*>(s.b.data) + (block.batch0 + strip.matrix) * s.b.batch_stride;
-      panel.rows[i] = {b + (done - segment_begin) * s.b.ld + column, s.b.ld, 0};
-      done = to;
-    }
-    panel.rows[i].k_end = done - k0;
-    segment_begin += s.k;
+  int64_t begin = 0;
+  for (const Segment& s : block.p->segments) {
+    if (lesser(panel.k_end, begin + s.k) > greater(panel.k_from, begin) && !reads_b_in_place(*block.p, s)) return false;
+    begin += s.k;
   }
   return true;
 }
 
-Panel panel_at(const Block& block, const Strip& strip, int64_t k_block, int64_t index) {
-  Panel panel{k_block, index, false, {}};
-  panel.in_place = find_in_place(block, strip, panel);
-  if (panel.in_place) return panel;
-  const int64_t k = block.plan->k_begin(k_block + 1) - block.plan->k_begin(k_block);
-  panel.rows[0] = {packed_panel(strip, index, k), kTileCols, k};
-  panel.rows[1] = {nullptr, kTileCols, k};
+Panel panel_at(const Block& block, int64_t k_block, int64_t index) {
+  Panel panel{k_block, index, block.plan->k_begin(k_block), block.plan->k_begin(k_block + 1), false};
+  panel.in_place = lies_in_place(block, panel);
   return panel;
+}
+
+/// Packs the columns of a panel.
+void pack_panel(const Block& block, const Strip& strip, const Panel& panel) {
+  const int64_t begin = panel.column(block), end = begin + panel.columns(block);
+  float* to = packed_panel(block, strip, panel.index, panel.k_end - panel.k_from);
+  if (block.plan->cols == kTileCols) {
+    pack_panels<kTileCols>(block, &Segment::b, strip.matrix, panel.k_block, begin, end, to);
+  } else {
+    pack_panels<kWideCols>(block, &Segment::b, strip.matrix, panel.k_block, begin, end, to);
+  }
+}
+
+/// Where element (outer, k) of a factor lies.
+const float* element(const Factor& f, int64_t batch, int64_t outer, int64_t k) {
+  return reinterpret_cast<const float*>(f.data) + batch * f.batch_stride + (f.k_contiguous ? outer * f.ld + k : k * f.ld + outer);
 }
 
 /// Multiplies rows [begin, end) with one panel.
 void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, int64_t begin, int64_t end, Asks asks) {
   const Product& p = *block.p;
-  const Factor& a = p.segments[0].a;
-  const bool in_place = block.plan->a_in_place;
-  const int64_t k0 = block.plan->k_begin(panel.k_block) + panel.k_from, batch = block.batch0 + strip.matrix,
-                column = panel.index * kTileCols;
-  const int64_t step = !in_place ? panel.rows[1].k_end : a.k_contiguous ? a.ld : 1;
-  const float* rows = block.packed_a(strip.matrix, panel.k_block);
-  if (in_place)
-    rows = reinterpret_cast<const float*>(a.data) + batch * a.batch_stride + block.row0 * step + k0 * (a.k_contiguous ? 1 : a.ld);
+  const Plan& plan = *block.plan;
+  const bool in_place = plan.a_in_place, turned = !in_place || !p.segments[0].a.k_contiguous;
+  const int64_t k0 = plan.k_begin(panel.k_block), batch = block.batch0 + strip.matrix, column = panel.column(block);
   TileCall call;
-  call.b[0] = panel.rows[0], call.b[1] = panel.rows[1];
-  call.lda = in_place ? a.ld : kTileRows, call.ldc = p.ldc, call.cols = lesser(kTileCols, p.n - column);
+  call.cols = panel.columns(block), call.ldc = p.ldc;
   call.bias = p.bias ? p.bias + column : nullptr;
   call.accumulate = p.accumulate || panel.k_block > 0;
-  call.resumes = panel.k_from > 0, call.pauses = k0 + panel.rows[1].k_end < block.plan->k_begin(panel.k_block + 1);
+  call.resumes = panel.k_from > k0, call.pauses = panel.k_end < plan.k_begin(panel.k_block + 1);
+  const float* packed_rows = block.packed_a(strip.matrix, panel.k_block) + begin * (panel.k_end - k0);
+  const float* packed_columns = packed_panel(block, strip, panel.index, panel.k_end - k0);
+  int64_t row_steps[2] = {}, segment_begin = 0;
+  for (int i = 0; i < 2; ++i) {
+    const Segment& s = p.segments[i];
+    const int64_t first = greater(panel.k_from, segment_begin), last = lesser(panel.k_end, segment_begin + s.k);
+    if (first < last) {
+      TilePart& part = call.parts[i];
+      part.a = in_place ? element(s.a, batch, block.row0 + begin, first - segment_begin) : packed_rows + (first - k0) * kTileRows;
+      part.b = panel.in_place ? element(s.b, batch, column, first - segment_begin) : packed_columns + (first - k0) * plan.cols;
+      part.lda = in_place ? s.a.ld : kTileRows, part.ldb = panel.in_place ? s.b.ld : plan.cols;
+      part.k_end = last - panel.k_from;
+      row_steps[i] = !in_place ? panel.k_end - k0 : turned ? 1 : s.a.ld;
+    }
+    segment_begin += s.k;
+  }
   // Packed panels have kTileRows rows; others are dealt evenly, because a tile of one or two waits for its own sums.
-  const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kTileRows)) : kTileRows;
+  const int64_t tile = in_place ? divide_up(end - begin, divide_up(end - begin, kMostRows[vecs_of(call.cols)])) : kTileRows;
   for (int64_t i = begin; i < end; i += tile) {
-    call.a = rows + i * step;
     call.sums =
         call.resumes || call.pauses ? strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols : nullptr;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
     call.ask = asks.take();
-    multiply_rows(call, !in_place || !a.k_contiguous, lesser(tile, end - i));
+    multiply_rows(call, turned, lesser(tile, end - i));
+    for (int j = 0; j < 2; ++j) call.parts[j].a += tile * row_steps[j];
   }
 }
 
@@ -263,10 +286,8 @@ void multiply_in_chunks(const Block& block, const Strip& strip, int64_t k_block)
   const int64_t tiles = divide_up(strip.row_end - strip.row_begin, kTileRows);
   for (int64_t first = 0; first < k; first += kChunk) {
     for (int64_t index = strip.first; index < strip.end; ++index) {
-      Panel panel = panel_at(block, strip, k_block, index);
-      panel.k_from = first;
-      panel.rows[0].at += first * panel.rows[0].ld;
-      panel.rows[0].k_end = panel.rows[1].k_end = lesser(kChunk, k - first);
+      Panel panel = panel_at(block, k_block, index);
+      panel.k_from = k0 + first, panel.k_end = panel.k_from + lesser(kChunk, k - first);
       const bool wraps = index + 1 == strip.end;
       const int64_t column = (wraps ? strip.first : index + 1) * kTileCols, from = wraps ? first + kChunk : first;
       const Window next{block.batch0 + strip.matrix, column, lesser(kTileCols, block.p->n - column), k0 + from, lesser(kChunk, k - from)};
@@ -290,8 +311,8 @@ void multiply_task(const Block& block, int64_t task) {
   const int64_t across = task % block.across, down = task / block.across % block.down;
   Strip strip;
   strip.matrix = task / block.across / block.down;
-  strip.row_begin = part_begin(block.rows, kTileRows, block.down, down),
-  strip.row_end = part_begin(block.rows, kTileRows, block.down, down + 1);
+  strip.row_begin = part_begin(block.rows, block.plan->tile_rows(), block.down, down);
+  strip.row_end = part_begin(block.rows, block.plan->tile_rows(), block.down, down + 1);
   strip.first = block.panels * across / block.across, strip.end = block.panels * (across + 1) / block.across;
   strip.panels = block.strips + ThreadPool::worker() * block.plan->strip_floats;
   for (int64_t k_block = block.k_first; k_block < block.k_end; ++k_block) {
@@ -303,18 +324,15 @@ void multiply_task(const Block& block, int64_t task) {
     for (int64_t row = strip.row_begin; row < strip.row_end; row += band) {
       const int64_t row_end = lesser(strip.row_end, row + band);
       for (int64_t index = strip.first; index < strip.end; ++index) {
-        const Panel panel = panel_at(block, strip, k_block, index);
+        const Panel panel = panel_at(block, k_block, index);
         if (row > strip.row_begin) {
           multiply_panel(block, strip, panel, row, row_end, index == strip.first ? asks_for_rows(block, strip, k_block, row) : Asks());
           continue;
         }
-        const int64_t column = index * kTileCols;
-        if (!panel.in_place) {
-          pack_panels<kTileCols>(block, &Segment::b, strip.matrix, k_block, column, lesser(block.p->n, column + kTileCols),
-                                 packed_panel(strip, index, panel.rows[1].k_end));
-        }
+        if (!panel.in_place) pack_panel(block, strip, panel);
         const Window next = packed_next(block, strip, k_block, index);
-        multiply_panel(block, strip, panel, row, row_end, {block.p->segments[0].b, next, divide_up(row_end - row, kTileRows)});
+        multiply_panel(block, strip, panel, row, row_end,
+                       {block.p->segments[0].b, next, divide_up(row_end - row, block.plan->tile_rows())});
       }
     }
   }

@@ -1,6 +1,6 @@
 // What the micro-kernel is called with, and the table of its variants.
 
-constexpr int64_t kTileCols = kTileVecs * kWidth;
+constexpr int64_t kTileCols = kTileVecs * kWidth, kWideCols = kWideVecs * kWidth;
 
 /// Memory that a later tile needs: `count` times the lines at `at` and `other` bytes behind it, each time `step` bytes on; `at_once` of
 /// them every four k.
@@ -9,16 +9,15 @@ struct Ask {
   int64_t other = 0, step = 0, count = 0, at_once = 1;
 };
 
-/// Where rows of B up to `k_end` lie: element (k, column) at at[(k - k of the first of them) * ld + column]; packed, ld is kTileCols.
-struct PanelRows {
-  const float* at = nullptr;
-  int64_t ld = kTileCols, k_end = 0;
+/// Where the factors lie up to `k_end`, counted from the k that this part begins with: element (row, k) of A at a[row * lda + k], turned,
+/// as packed rows are, at a[k * lda + row]; element (k, column) of B at b[k * ldb + column].
+struct TilePart {
+  const float *a = nullptr, *b = nullptr;
+  int64_t lda = 0, ldb = 0, k_end = 0;
 };
 
 struct TileCall {
-  const float* a;  // element (row, k) at a[row * lda + k]; turned: at a[k * lda + row], as in packed panels, where lda is kTileRows
-  int64_t lda;
-  PanelRows b[2];  // one after the other
+  TilePart parts[2];  // one after the other
   float* c;
   int64_t ldc, cols;
   const float* bias;  // added when C is first written; null: none
@@ -43,7 +42,7 @@ int64_t vecs_of(int64_t cols) { return cols <= half::kWidth ? 0 : divide_up(cols
 
 /// of[turned][vectors][rows - 1]; 0 vectors: tiles for few columns, which have the most rows
 struct TileTable {
-  TileFunction of[2][1 + kHeadVecs][kMostRows[0]];
+  TileFunction of[2][1 + kWideVecs][kMostRows[0]];
 };
 
 template <int Vecs, int Rows = kMostRows[Vecs]>
@@ -64,7 +63,7 @@ constexpr void fill_tiles(TileTable& table) {
 
 constexpr TileTable make_tile_table() {
   TileTable table{};
-  fill_tiles<kHeadVecs>(table);
+  fill_tiles<kWideVecs>(table);
   return table;
 }
 

@@ -14,8 +14,6 @@ LOWRANK_INLINE void multiply_step(const float* a, int64_t row_step, const float*
 /// C[Rows, cols] (+)= A B, where cols <= Vecs * kWidth. Each element is one chain of fused multiply-adds in rising k.
 template <int Rows, int Vecs, bool Turned>
 LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
-  const float* a = t.a;
-  const int64_t row_step = Turned ? 1 : t.lda, k_step = Turned ? t.lda : 1;
   Vec sum[Rows][Vecs];
   LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) { LOWRANK_UNROLL(4) for (int v = 0; v < Vecs; ++v) sum[r][v] = zero(); }
   if (t.resumes) {
@@ -26,11 +24,12 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
   const float *c_end = t.c + Rows * t.ldc, *c_row = t.pauses ? c_end : t.c;
   const std::byte *ask = t.ask.at, *ask_end = ask + t.ask.count * t.ask.step;
   int64_t k = 0;
-  for (const PanelRows& rows : t.b) {
-    const float* b = rows.at;
+  for (const TilePart& part : t.parts) {
+    const float *a = part.a, *b = part.b;
+    const int64_t row_step = Turned ? 1 : part.lda, k_step = Turned ? part.lda : 1;
     // Rows of C, then what later tiles need, are asked for little by little: all at once would fill the queue of misses, and A and B would
     // wait. What needs not ask stands in a loop of its own, which decodes as little as it can.
-    for (; (c_row != c_end || ask != ask_end) && k + 4 <= rows.k_end; k += 4) {
+    for (; (c_row != c_end || ask != ask_end) && k + 4 <= part.k_end; k += 4) {
       if (c_row != c_end) {
         prefetch(c_row);
         prefetch(c_row + lesser(t.cols, Vecs * kWidth) - 1);
@@ -41,12 +40,12 @@ LOWRANK_NOINLINE void multiply_tile(const TileCall& t) {
           prefetch_far(ask + t.ask.other);
         }
       }
-      LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
+      LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i, a += k_step, b += part.ldb) multiply_step(a, row_step, b, sum);
     }
-    for (; k + 4 <= rows.k_end; k += 4) {
-      LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
+    for (; k + 4 <= part.k_end; k += 4) {
+      LOWRANK_UNROLL(4) for (int i = 0; i < 4; ++i, a += k_step, b += part.ldb) multiply_step(a, row_step, b, sum);
     }
-    for (; k < rows.k_end; ++k, a += k_step, b += rows.ld) multiply_step(a, row_step, b, sum);
+    for (; k < part.k_end; ++k, a += k_step, b += part.ldb) multiply_step(a, row_step, b, sum);
   }
   if (t.pauses) {
     LOWRANK_UNROLL(16) for (int r = 0; r < Rows; ++r) {
