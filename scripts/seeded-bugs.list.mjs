@@ -223,6 +223,22 @@ const simd = [
     backend: "avx512_emulated",
   },
   {
+    name: "few columns without the last, partial vector of K",
+    file: "native/kernels/simd/few_columns.inl",
+    find: "if (k > 0) {",
+    replace: "if (k > kWidth) {",
+    tests: ["test/ops/few-columns.test.ts"],
+    backend: "avx512_emulated",
+  },
+  {
+    name: "few columns, packed, read as if they were one",
+    file: "native/kernels/simd/few_columns.inl",
+    find: "a += kWidth, b += t.b.k_step)",
+    replace: "a += kWidth, b += kWidth)",
+    tests: ["test/ops/few-columns.test.ts"],
+    backend: "avx512_emulated",
+  },
+  {
     name: "db is turned back from its first column",
     file: "native/kernels/simd/lora.inl",
     find: "t.row<const float>(i)[r]",

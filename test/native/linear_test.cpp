@@ -10,10 +10,11 @@ struct Sizes {
 };
 
 /// Ragged sizes around vector widths and register tiles, every size 0 and 1, decode (one row), depths that cross cache blocks, on either
-/// side of the one up to which rows are read in place, and rows that lie 2 KB and 8 KB apart.
+/// side of the one up to which rows are read in place, rows that lie 2 KB and 8 KB apart, and few columns beside long rows.
 std::vector<Sizes> sizes() {
-  std::vector<Sizes> all = {{70, 130, 600}, {1, 300, 2100}, {2, 97, 700},   {4, 65, 1100}, {150, 40, 1040},
-                            {40, 600, 512}, {30, 40, 2080}, {33, 70, 1100}, {33, 1100, 70}};
+  std::vector<Sizes> all = {{70, 130, 600}, {1, 300, 2100}, {2, 97, 700},   {4, 65, 1100}, {150, 40, 1040}, {40, 600, 512},
+                            {30, 40, 2080}, {33, 70, 1100}, {33, 1100, 70}, {50, 16, 160}, {19, 3, 144},    {5, 2, 1136},
+                            {23, 160, 13},  {7, 144, 2},    {9, 5, 155},    {11, 155, 6}};
   for (int64_t m : {0, 1, 3, 8, 17})
     for (int64_t o : {0, 1, 7, 9, 33})
       for (int64_t i : {0, 1, 3, 8, 64}) all.push_back({m, o, i});

@@ -228,5 +228,6 @@ constexpr int64_t kStripPanels = 8;         // of packed columns, with 224 rows 
 constexpr int64_t kCachedFloats = 300'000;  // packed rows; from the third cache they are read faster than C is written again
 constexpr int64_t kRowsInPlace = 24;        // of C: up to so many, panels of B are read in place
 constexpr int64_t kDepthInPlace = 0;        // of products whose rows of A lie close: these are packed, where B has more than a few columns
+constexpr int64_t kLowRank = 4;             // columns of B: for up to so many, vectors lie along K
 
 }  // namespace lowrank::avx2

@@ -154,6 +154,15 @@ LOWRANK_INLINE float reduce_add(Vec a) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+/// The sums of four vectors.
+LOWRANK_INLINE void reduce_add(const Vec (&x)[4], float (&sums)[4]) {
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(x[0].v, x[1].v), _mm512_unpackhi_ps(x[0].v, x[1].v));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(x[2].v, x[3].v), _mm512_unpackhi_ps(x[2].v, x[3].v));
+  const Vec all{_mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee))};
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all.v), upper_half(all));
+  _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1)));
+}
+
 LOWRANK_INLINE float reduce_max(Vec a) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), upper_half(a));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -215,5 +224,6 @@ constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows 
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
 constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B that lie close are read in place
 constexpr int64_t kDepthInPlace = 1024;     // of products whose rows of A lie close: up to so much of K, they are read in place
+constexpr int64_t kLowRank = 16;            // columns of B: for up to so many, vectors lie along K
 
 }  // namespace lowrank::avx512

@@ -16,5 +16,6 @@ constexpr int64_t kStripPanels = 8;         // of packed columns, with the rows 
 constexpr int64_t kCachedFloats = 300'000;  // packed rows that stay in the second cache
 constexpr int64_t kRowsInPlace = 1024;      // of C: up to so many, panels of B that lie close are read in place
 constexpr int64_t kDepthInPlace = 1024;     // of products whose rows of A lie close: up to so much of K, they are read in place
+constexpr int64_t kLowRank = 16;            // columns of B: for up to so many, vectors lie along K
 
 }  // namespace lowrank::avx512_emulated

@@ -146,13 +146,3 @@ void axpy_task(const Product& p, int64_t task) {
     with_rows(s.b, batch, 0, column, AddScaledRows{x, s.k, n, y});
   }
 }
-
-/// Computes a product by the path that suits its shape. `scratch` has `product_scratch(threads, p)` bytes.
-Status compute(Context& ctx, const Product& p, std::byte* scratch) {
-  const int64_t work = 2 * p.batch * p.m * p.n * (p.segments[0].k + p.segments[1].k);
-  if (is_few_dots(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kDotTask), work, [&](int64_t i) { few_dots_task(p, i); });
-  if (is_axpy(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kAxpyTask), work, [&](int64_t i) { axpy_task(p, i); });
-  return multiply(ctx, p, scratch);
-}
-
-int64_t product_scratch(int threads, const Product& p) { return is_few_dots(p) || is_axpy(p) ? 0 : multiply_scratch(threads, p); }

@@ -40,6 +40,8 @@ using wide::silu_forward, wide::silu_backward, wide::gelu_forward, wide::gelu_ba
 
 #include "kernels/simd/few_rows.inl"
 
+#include "kernels/simd/few_columns.inl"
+
 #include "kernels/simd/products.inl"
 
 #include "kernels/simd/lora.inl"

@@ -1,4 +1,18 @@
-// linear and matmul: views turned into products.
+// linear and matmul: views turned into products, computed by the path that suits their shape.
+
+/// Computes a product by the path that suits its shape. `scratch` has `product_scratch(threads, p)` bytes.
+Status compute(Context& ctx, const Product& p, std::byte* scratch) {
+  const int64_t work = 2 * p.batch * p.m * p.n * (p.segments[0].k + p.segments[1].k);
+  if (is_few_dots(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kDotTask), work, [&](int64_t i) { few_dots_task(p, i); });
+  if (is_axpy(p)) return run_tiles(ctx, p.batch * divide_up(p.n, kAxpyTask), work, [&](int64_t i) { axpy_task(p, i); });
+  if (is_few_columns(p)) return few_columns(ctx, p, scratch);
+  return multiply(ctx, p, scratch);
+}
+
+int64_t product_scratch(int threads, const Product& p) {
+  if (is_few_dots(p) || is_axpy(p)) return 0;
+  return is_few_columns(p) ? few_columns_scratch(p) : multiply_scratch(threads, p);
+}
 
 /// c[M, N] = a[M, K] b[N, K]^T (+ bias)
 Product product_nt(const View& c, const View& a, const View& b, const View& bias) {
