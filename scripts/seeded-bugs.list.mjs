@@ -209,8 +209,8 @@ const simd = [
   {
     name: "every tile adds the low rank of the first rows",
     file: "native/kernels/simd/gemm.inl",
-    find: "for (int j = 0; j < 2; ++j) call.parts[j].a += tile * row_steps[j];",
-    replace: "call.parts[0].a += tile * row_steps[0];",
+    find: "call.parts[j].a = first_rows[j] + (i - begin) * row_steps[j];",
+    replace: "call.parts[j].a = first_rows[j] + (j == 0 ? i - begin : 0) * row_steps[j];",
     tests: op("loraLinear f32"),
     backend: "avx512_emulated",
   },

@@ -253,13 +253,14 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
   call.resumes = panel.k_from > k0, call.pauses = panel.k_end < plan.k_begin(panel.k_block + 1);
   const float* packed_rows = block.packed_a(strip.matrix, panel.k_block) + begin * (panel.k_end - k0);
   const float* packed_columns = packed_panel(block, strip, panel.index, panel.k_end - k0);
+  const float* first_rows[2] = {};
   int64_t row_steps[2] = {}, segment_begin = 0;
   for (int i = 0; i < 2; ++i) {
     const Segment& s = p.segments[i];
     const int64_t first = greater(panel.k_from, segment_begin), last = lesser(panel.k_end, segment_begin + s.k);
     if (first < last) {
       TilePart& part = call.parts[i];
-      part.a = in_place ? element(s.a, batch, block.row0 + begin, first - segment_begin) : packed_rows + (first - k0) * kTileRows;
+      first_rows[i] = in_place ? element(s.a, batch, block.row0 + begin, first - segment_begin) : packed_rows + (first - k0) * kTileRows;
       part.b = panel.in_place ? element(s.b, batch, column, first - segment_begin) : packed_columns + (first - k0) * plan.cols;
       part.lda = in_place ? s.a.ld : kTileRows, part.ldb = panel.in_place ? s.b.ld : plan.cols;
       part.k_end = last - panel.k_from;
@@ -273,9 +274,9 @@ void multiply_panel(const Block& block, const Strip& strip, const Panel& panel, 
     call.sums =
         call.resumes || call.pauses ? strip.panels + ((panel.index - strip.first) * (end - begin) + i - begin) * kTileCols : nullptr;
     call.c = p.c + batch * p.c_batch_stride + (block.row0 + i) * p.ldc + column;
+    for (int j = 0; j < 2; ++j) call.parts[j].a = first_rows[j] + (i - begin) * row_steps[j];
     call.ask = asks.take();
     multiply_rows(call, turned, lesser(tile, end - i));
-    for (int j = 0; j < 2; ++j) call.parts[j].a += tile * row_steps[j];
   }
 }
 
