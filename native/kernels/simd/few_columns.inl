@@ -3,10 +3,10 @@
 
 constexpr int64_t kDotRows = kMostRows[kWideVecs], kDotsAcross = kWideVecs;  // sums of a tile: as many as the widest one has vectors
 
-/// Whether a product has few columns, and K is so long that adding up lanes hardly counts.
+/// Whether one product, of f32, has few columns, and K is so long that adding up lanes hardly counts.
 bool is_few_columns(const Product& p) {
   const Segment& s = p.segments[0];
-  if (p.n > kLowRank || p.m <= kFewRows || p.segments[1].k > 0 || s.k < 8 * kWidth) return false;
+  if (p.batch > 1 || p.n > kLowRank || p.m <= kFewRows || p.segments[1].k > 0 || s.k < 8 * kWidth) return false;
   const bool plain = s.a.dtype == DType::f32 && !s.a.dropout && s.b.dtype == DType::f32 && !s.b.dropout;
   return plain && s.a.k_contiguous && s.a.ld % kWidth == 0;  // else most vectors would lie across two lines
 }
@@ -86,40 +86,31 @@ constexpr DotTable make_dot_table() {
 
 constexpr DotTable kDots = make_dot_table();
 
-/// Floats of the packed columns of one matrix.
-int64_t dot_floats(const Product& p) { return p.segments[0].b.k_contiguous ? 0 : p.n * round_up(p.segments[0].k, kWidth); }
-
-int64_t few_columns_scratch(const Product& p) { return Scratch::bytes(p.batch * dot_floats(p)); }
-
-/// Where the columns of a matrix lie, packed if need be: a vector of each, then the next one.
-DotColumns dot_columns(const Product& p, int64_t batch, float* packed) {
+int64_t few_columns_scratch(const Product& p) {
   const Segment& s = p.segments[0];
-  if (s.b.k_contiguous) return {element(s.b, batch, 0, 0), s.b.ld, kWidth};
-  return {packed + batch * dot_floats(p), kWidth, kWidth * p.n};
+  return s.b.k_contiguous ? 0 : Scratch::bytes(p.n * round_up(s.k, kWidth));
 }
 
-void pack_dots(const Product& p, int64_t batch, float* packed) {
+/// The columns where they lie, or packed: a vector of each, then the next one.
+DotColumns dot_columns(const Product& p, float* packed) {
   const Segment& s = p.segments[0];
-  float* to = packed + batch * dot_floats(p);
-  for (int64_t k = 0; k < s.k; k += kWidth, to += kWidth * p.n)
-    pack_rows<kWidth>(plain_rows<float>(s.b, batch, k, 0), 0, lesser(kWidth, s.k - k), p.n, to);
+  if (s.b.k_contiguous) return {element(s.b, 0, 0, 0), s.b.ld, kWidth};
+  for (int64_t k = 0; k < s.k; k += kWidth)
+    pack_rows<kWidth>(plain_rows<float>(s.b, 0, k, 0), 0, lesser(kWidth, s.k - k), p.n, packed + k * p.n);
+  return {packed, kWidth, kWidth * p.n};
 }
 
-void few_columns_task(const Product& p, float* packed, int64_t batch, int64_t begin, int64_t end) {
+void few_columns_task(const Product& p, const DotColumns& b, int64_t begin, int64_t end) {
   const Segment& s = p.segments[0];
-  const DotColumns b = dot_columns(p, batch, packed);
   const int64_t across = divide_up(p.n, kDotsAcross);
   for (int64_t row = begin; row < end; row += kDotRows) {
     for (int64_t i = 0; i < across; ++i) {
       const int64_t first = part_begin(p.n, 1, across, i), columns = part_begin(p.n, 1, across, i + 1) - first;
-      const DotCall call{element(s.a, batch, row, 0),
-                         s.a.ld,
-                         {b.at + first * b.column_step, b.column_step, b.k_step},
-                         s.k,
-                         p.c + batch * p.c_batch_stride + row * p.ldc + first,
-                         p.ldc,
-                         p.bias ? p.bias + first : nullptr,
-                         p.accumulate};
+      DotCall call;
+      call.a = element(s.a, 0, row, 0), call.lda = s.a.ld, call.k = s.k;
+      call.b = {b.at + first * b.column_step, b.column_step, b.k_step};
+      call.c = p.c + row * p.ldc + first, call.ldc = p.ldc;
+      call.bias = p.bias ? p.bias + first : nullptr, call.accumulate = p.accumulate;
       kDots.of[lesser(kDotRows, end - row) - 1][columns - 1](call);
     }
   }
@@ -127,14 +118,9 @@ void few_columns_task(const Product& p, float* packed, int64_t batch, int64_t be
 
 Status few_columns(Context& ctx, const Product& p, std::byte* scratch) {
   constexpr int64_t kTaskRows = 8 * kDotRows;
-  float* packed = reinterpret_cast<float*>(scratch);
-  const int64_t down = divide_up(p.m, kTaskRows);
-  Status status;
-  if (!p.segments[0].b.k_contiguous)
-    status = run_tiles(ctx, p.batch, p.batch * dot_floats(p), [&](int64_t batch) { pack_dots(p, batch, packed); });
-  if (!status.ok()) return status;
-  return run_tiles(ctx, p.batch * down, 2 * p.batch * p.m * p.n * p.segments[0].k, [&](int64_t task) {
-    const int64_t begin = task % down * kTaskRows;
-    few_columns_task(p, packed, task / down, begin, lesser(p.m, begin + kTaskRows));
+  const DotColumns b = dot_columns(p, reinterpret_cast<float*>(scratch));
+  return run_tiles(ctx, divide_up(p.m, kTaskRows), 2 * p.m * p.n * p.segments[0].k, [&](int64_t task) {
+    const int64_t begin = task * kTaskRows;
+    few_columns_task(p, b, begin, lesser(p.m, begin + kTaskRows));
   });
 }
