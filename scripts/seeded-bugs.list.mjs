@@ -16,12 +16,9 @@
 import { quantized } from "./seeded-bugs.quantized.mjs";
 import { recordings } from "./seeded-bugs.recordings.mjs";
 import { simd } from "./seeded-bugs.simd.mjs";
+import { invariants, op } from "./seeded-bugs.tests.mjs";
 import { transformers } from "./seeded-bugs.transformers.mjs";
 
-const ops = "test/ops.test.ts";
-/** @param {string} pattern */
-const op = (pattern) => [ops, "-t", pattern];
-const invariants = ["test/ops/invariants.test.ts"];
 const trainingKernels = ["test/ops/training-kernels.test.ts"];
 const golden = ["test/train/golden.backends.test.ts"];
 const products = "native/kernels/scalar/products.cpp";

@@ -1,10 +1,8 @@
 /** @file Bugs in the vector kernels; see seeded-bugs.list.mjs. */
 
-/** @typedef {import("./seeded-bugs.list.mjs").Bug} Bug */
+import { invariants, op } from "./seeded-bugs.tests.mjs";
 
-/** @param {string} pattern */
-const op = (pattern) => ["test/ops.test.ts", "-t", pattern];
-const invariants = ["test/ops/invariants.test.ts"];
+/** @typedef {import("./seeded-bugs.list.mjs").Bug} Bug */
 
 /** @type {readonly Bug[]} */
 export const simd = [

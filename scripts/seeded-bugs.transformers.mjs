@@ -1,9 +1,9 @@
 /** @file Bugs in the ops and models of the Llama family; see seeded-bugs.list.mjs. */
 
+import { op } from "./seeded-bugs.tests.mjs";
+
 /** @typedef {import("./seeded-bugs.list.mjs").Bug} Bug */
 
-/** @param {string} pattern */
-const op = (pattern) => ["test/ops.test.ts", "-t", pattern];
 const goldenModels = ["test/models/golden.backends.test.ts"];
 
 /** @type {readonly Bug[]} */
